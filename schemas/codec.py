@@ -1,0 +1,201 @@
+"""Values of one topic to columns and back: framing, schema ids, older writers, failures."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+import numpy as np
+
+from schemas.avro_columns import RecordDecoder, RecordEncoder
+from schemas.columns import Column, Columns
+from schemas.records import Schema
+from schemas.registry import HEADER_BYTES, MAGIC, Registry, header, schema_id
+
+MAX_ID_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A value that could not be decoded.
+
+    ``position`` counts from 0 in the batch; ``reason`` is a dead letter's reason code
+    (``empty``, ``undecodable``, ``unknown-schema``); ``request_id`` is there where the bytes
+    still gave one.
+    """
+
+    position: int
+    reason: str
+    message: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Decoded values: ``columns`` hold the good records only, in order.
+
+    ``index`` (int64) gives each good record's position in the batch that was decoded.
+    """
+
+    columns: Columns
+    index: np.ndarray
+    failures: list[Failure]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class Codec:
+    """Reads and writes the values of one topic.
+
+    ``schema`` is what we write and read as; ``registry`` holds every schema that a writer may
+    have used (older versions of ours are translated by Avro's rules of schema resolution).
+    """
+
+    def __init__(self, schema: Schema, registry: Registry | None = None) -> None:
+        self.schema = schema
+        self.id = schema_id(schema)
+        self.registry = registry or Registry()
+        self.registry.add(schema)
+        self._header = header(self.id)
+        self._decoder = RecordDecoder(schema)
+        self._encoder = RecordEncoder(schema, self._header)
+        self._parsed: dict[int, Any] = {self.id: fastavro.parse_schema(_plain(schema))}
+        self._id_first = schema["fields"][0]["name"] == "request_id"
+
+    def encode(self, columns: Mapping[str, Column], n: int) -> list[bytes]:
+        """``n`` records' columns to framed values. ValueError names a field that cannot be."""
+        return self._encoder.encode(columns, n)
+
+    def decode(self, values: Sequence[bytes | None]) -> Batch:
+        """Framed values to columns; what cannot be read becomes a failure, nothing raises."""
+        bodies: list[bytes] = []
+        index: list[int] = []
+        failures: list[Failure] = []
+        own = self._header
+        for position, value in enumerate(values):
+            if value is not None and value.startswith(own):
+                bodies.append(value[HEADER_BYTES:])
+                index.append(position)
+                continue
+            body, failure = self._translate(position, value)
+            if failure is not None:
+                failures.append(failure)
+            else:
+                bodies.append(body)
+                index.append(position)
+        decoded = self._decoder.decode(bodies)
+        for row, message in decoded.errors:
+            failures.append(
+                Failure(index[row], "undecodable", message, self._partial_id(bodies[row]))
+            )
+        return Batch(decoded.columns, np.asarray(index, np.int64)[decoded.ok], failures)
+
+    def read(self, value: bytes | None) -> dict[str, Any]:
+        """One value as a dict, times as integers. ValueError says what is wrong with it."""
+        if value is not None and value.startswith(self._header):
+            body = value[HEADER_BYTES:]
+        else:
+            body, failure = self._translate(0, value)
+            if failure is not None:
+                raise ValueError(failure.message)
+        try:
+            return self._read(self._parsed[self.id], body)
+        except Exception as error:
+            raise ValueError(f"not a {self.schema['name']} record: {error}") from error
+
+    def write(self, record: Mapping[str, Any]) -> bytes:
+        """One dict as a framed value. ValueError names the field that does not fit."""
+        out = io.BytesIO()
+        out.write(self._header)
+        try:
+            fastavro.schemaless_writer(
+                out, self._parsed[self.id], dict(record), strict_allow_default=True
+            )
+        except Exception as error:
+            raise ValueError(f"not a {self.schema['name']} record: {error}") from error
+        return out.getvalue()
+
+    def write_many(self, records: Iterable[Mapping[str, Any]]) -> list[bytes]:
+        """Dicts as framed values: for the few records of a control topic."""
+        return [self.write(record) for record in records]
+
+    def _translate(self, position: int, value: bytes | None) -> tuple[bytes, Failure | None]:
+        """The body as our own schema would have written it, or why there is none."""
+
+        def fail(reason: str, message: str) -> tuple[bytes, Failure]:
+            return b"", Failure(position, reason, message)
+
+        if value is None:
+            return fail("empty", "the record has no value; send an Avro body in Confluent framing")
+        if len(value) < HEADER_BYTES or value[0] != MAGIC:
+            start = value[:8].hex(" ") or "nothing"
+            return fail(
+                "undecodable",
+                f"the value starts with {start}, not with Confluent framing (a zero byte and a "
+                "four-byte schema id)",
+            )
+        (id_,) = struct.unpack_from(">I", value, 1)
+        writer = self.registry.get(id_)
+        if writer is None:
+            return fail(
+                "unknown-schema",
+                f"schema id {id_} is not known here; this topic's is {self.id} "
+                f"({self.schema['name']})",
+            )
+        if writer["name"] != self.schema["name"]:
+            return fail(
+                "unknown-schema",
+                f"schema id {id_} is a {writer['name']}, and this topic carries "
+                f"{self.schema['name']} (schema id {self.id})",
+            )
+        try:
+            if id_ not in self._parsed:
+                self._parsed[id_] = fastavro.parse_schema(_plain(writer))
+            record = self._read(self._parsed[id_], value[HEADER_BYTES:], self._parsed[self.id])
+            return self.write(record)[HEADER_BYTES:], None
+        except Exception as error:
+            return fail("undecodable", f"not a {self.schema['name']} of schema {id_}: {error}")
+
+    @staticmethod
+    def _read(writer: Any, body: bytes, reader: Any = None) -> dict[str, Any]:
+        stream = io.BytesIO(body)
+        record: dict[str, Any] = fastavro.schemaless_reader(stream, writer, reader)
+        if stream.tell() != len(body):
+            raise ValueError(f"{len(body) - stream.tell()} bytes follow the record's end")
+        return record
+
+    def _partial_id(self, body: bytes) -> str | None:
+        """The request id at the start of a body whose rest is bad, where it reads as one."""
+        if not self._id_first or not body:
+            return None
+        length, shift, at = 0, 0, 0
+        while at < min(len(body), 2):
+            byte = body[at]
+            length |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                break
+        else:
+            return None
+        size = (length >> 1) ^ -(length & 1)
+        raw = body[at : at + size]
+        if not 0 < size <= MAX_ID_BYTES or len(raw) < size:
+            return None
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return None
+
+
+def _plain(node: Any) -> Any:
+    """The schema without logical types: times stay integers for fastavro too."""
+    if isinstance(node, dict):
+        return {k: _plain(v) for k, v in node.items() if k != "logicalType"}
+    if isinstance(node, list):
+        return [_plain(v) for v in node]
+    return node

@@ -1,0 +1,113 @@
+"""The one table of topics: what each carries, how long, and how it is partitioned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One kind of topic; a task has one of each, named ``<task>.<name>``.
+
+    ``partitioned``: as many partitions as the task says (keyed by request id, so that topics
+    about requests are co-partitioned), otherwise one. ``retention_ms``: None keeps for ever;
+    ``"horizon"`` keeps twice the task's label horizon and a day at least, since joins restore
+    their state from it.
+    """
+
+    name: str
+    record: str
+    key: str
+    partitioned: bool
+    retention_ms: int | Literal["horizon"] | None
+    cleanup: Literal["delete", "compact"]
+    doc: str
+
+    def topic(self, task: str) -> str:
+        """The topic's name in Kafka."""
+        return f"{task}.{self.name}"
+
+    @property
+    def table(self) -> str:
+        """The name of its table in ClickHouse (in the task's database)."""
+        return self.name.replace("-", "_")
+
+    def config(self, horizon_ms: int) -> dict[str, str]:
+        """Kafka's topic settings, for a task whose labels may come ``horizon_ms`` late."""
+        config = {"cleanup.policy": self.cleanup, "message.timestamp.type": "CreateTime"}
+        if self.cleanup == "delete":
+            kept = self.retention_ms
+            if kept == "horizon":
+                kept = max(2 * horizon_ms, DAY_MS)
+            config["retention.ms"] = str(-1 if kept is None else kept)
+        return config
+
+
+_WEEK = 7 * DAY_MS
+_YEAR = 365 * DAY_MS
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(
+        "requests",
+        "request",
+        "request id",
+        True,
+        _WEEK,
+        "delete",
+        "inputs that ask for a prediction",
+    ),
+    Topic(
+        "predictions", "prediction", "request id", True, "horizon", "delete", "one answer a request"
+    ),
+    Topic(
+        "signals", "signal", "request id", True, "horizon", "delete", "implicit feedback of users"
+    ),
+    Topic("truth", "truth", "request id", True, "horizon", "delete", "what really happened"),
+    Topic(
+        "deferred",
+        "deferred",
+        "request id",
+        True,
+        "horizon",
+        "delete",
+        "inputs held back, for labellers",
+    ),
+    Topic(
+        "outcomes",
+        "outcome",
+        "request id",
+        True,
+        "horizon",
+        "delete",
+        "predictions joined with truth",
+    ),
+    Topic(
+        "tallies", "tally", "pane", False, _WEEK, "delete", "internal: partial sums of the metrics"
+    ),
+    Topic(
+        "metrics", "metric", "window, version, segment", False, _YEAR, "delete", "metrics by window"
+    ),
+    Topic(
+        "drifts", "drift", "feature", False, _YEAR, "delete", "statements that something changed"
+    ),
+    Topic("retrain", "retrain", "event id", False, _YEAR, "delete", "requests to train"),
+    Topic("models", "model", "version", False, None, "compact", "model versions and their roles"),
+    Topic(
+        "alerts", "alert", "alert id", False, _YEAR, "delete", "things that a person should look at"
+    ),
+    Topic(
+        "dead-letters",
+        "dead_letter",
+        "origin",
+        False,
+        _YEAR,
+        "delete",
+        "records set aside, with the reason",
+    ),
+)
+
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

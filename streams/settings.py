@@ -1,0 +1,101 @@
+"""Where everything is: the settings that every process of Weir shares.
+
+Each comes from an environment variable ``WEIR_<NAME>``; the defaults are the embedded set-up
+on this machine. A wrong value is told at start, all wrong values at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One deployment's addresses and limits."""
+
+    model_config = SettingsConfigDict(env_prefix="WEIR_", extra="forbid")
+
+    home: Path = Field(Path(".weir"), description="Folder of all that this deployment keeps.")
+    task: str = Field(
+        "services/demo/flight_delay.py:FlightDelay",
+        description="The task: path of its Python file, a colon, its name there.",
+    )
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, by comma.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: str | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+
+    clickhouse_host: str = "127.0.0.1"
+    clickhouse_port: int = Field(8123, gt=0, lt=65536)
+    clickhouse_secure: bool = False
+    clickhouse_user: str = Field("weir", description="The user that may write.")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password.")
+
+    console_port: int = Field(8080, ge=0, lt=65536)
+    health_port: int = Field(0, ge=0, lt=65536, description="Metrics and health; 0: any free port.")
+
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    worker: str = Field("0", description="This worker's name: stable across its restarts, unique.")
+    batch_max: int = Field(2000, gt=0, description="Most records in a micro-batch.")
+    signing_key: SecretStr = Field(
+        SecretStr(""), description="Key of the bundles' signatures; the embedded set-up makes one."
+    )
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the bundles."""
+        return self.home / "artifacts"
+
+    @property
+    def state(self) -> Path:
+        """Folder of the workers' state stores."""
+        return self.home / "state"
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Connection settings in librdkafka's words (confluent-kafka)."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.kafka_security_protocol,
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": self.kafka_sasl_password
+            and self.kafka_sasl_password.get_secret_value(),
+            "ssl.ca.location": self.kafka_ssl_cafile and str(self.kafka_ssl_cafile),
+            "ssl.certificate.location": self.kafka_ssl_certfile and str(self.kafka_ssl_certfile),
+            "ssl.key.location": self.kafka_ssl_keyfile and str(self.kafka_ssl_keyfile),
+        }
+        return {name: value for name, value in config.items() if value is not None}
+
+    def kafka_python(self) -> dict[str, Any]:
+        """The same in kafka-python's words."""
+        config: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap.split(","),
+            "security_protocol": self.kafka_security_protocol,
+            "sasl_mechanism": self.kafka_sasl_mechanism,
+            "sasl_plain_username": self.kafka_sasl_username,
+            "sasl_plain_password": self.kafka_sasl_password
+            and self.kafka_sasl_password.get_secret_value(),
+            "ssl_cafile": self.kafka_ssl_cafile and str(self.kafka_ssl_cafile),
+            "ssl_certfile": self.kafka_ssl_certfile and str(self.kafka_ssl_certfile),
+            "ssl_keyfile": self.kafka_ssl_keyfile and str(self.kafka_ssl_keyfile),
+        }
+        return {name: value for name, value in config.items() if value is not None}
+
+    def clickhouse(self, *, write: bool = False) -> dict[str, Any]:
+        """Arguments of ``clickhouse_connect.get_client``; readers need no password."""
+        client: dict[str, Any] = {
+            "host": self.clickhouse_host,
+            "port": self.clickhouse_port,
+            "secure": self.clickhouse_secure,
+        }
+        if write:
+            client["username"] = self.clickhouse_user
+            client["password"] = self.clickhouse_password.get_secret_value()
+        return client
