@@ -1,0 +1,153 @@
+"""State of one stage and partition, on disk, in step with the committed offsets.
+
+A stage reads and changes its state while it works on a batch; the changes are staged in memory
+and written, with the offsets of the batch, after the batch is committed. So the disk is never
+ahead of Kafka. After a crash it may be behind; `streams.restore` replays the inputs between.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+_OFFSETS = b"\x00offsets"
+# Memory of one store: two write buffers and a cache. A partition's store holds at most
+# 2 × 8 + 8 MiB besides RocksDB's filters (10 bits a key).
+_WRITE_BUFFER_BYTES = 8 << 20
+_CACHE_BYTES = 8 << 20
+
+
+class Store:
+    """Bytes by key. Keys must not begin with a zero byte (the store's own).
+
+    Not safe for two threads, with one exception: the function that `seal` returns may run in
+    another thread while the stage works on the next batches.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._db = self._open()
+        self._staged: dict[bytes, bytes | None] = {}
+        self._sealed: list[tuple[dict[bytes, bytes | None], dict[str, int]]] = []
+        raw = self._db.get(_OFFSETS)
+        self._offsets: dict[str, int] = json.loads(raw) if raw else {}
+
+    def _open(self) -> Rdict:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+        options.set_max_write_buffer_number(2)
+        options.set_keep_log_file_num(2)
+        table = BlockBasedOptions()
+        table.set_bloom_filter(10, False)
+        table.set_block_cache(Cache(_CACHE_BYTES))
+        options.set_block_based_table_factory(table)
+        return Rdict(str(self.folder), options)
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """By topic, the offset up to which (exclusive) the state on disk holds the inputs."""
+        return dict(self._offsets)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of keys, staged changes included; None where there is none."""
+        if not keys:
+            return []
+        layers = [self._staged, *(changes for changes, _ in reversed(self._sealed))]
+        layers = [layer for layer in layers if layer]
+        if not layers:
+            return list(self._db.get(list(keys)))
+        found: list[bytes | None] = [None] * len(keys)
+        missing: list[int] = []
+        for i, key in enumerate(keys):
+            for layer in layers:
+                if key in layer:
+                    found[i] = layer[key]
+                    break
+            else:
+                missing.append(i)
+        if missing:
+            stored = self._db.get([keys[i] for i in missing])
+            for i, value in zip(missing, stored, strict=True):
+                found[i] = value
+        return found
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Stage a value."""
+        self._staged[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Stage a deletion."""
+        self._staged[key] = None
+
+    def scan(self, first: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
+        """Keys from `first` to before `last` with their values, in order, staged ones included."""
+        found: dict[bytes, bytes | None] = {}
+        for key, value in self._db.items(from_key=first):
+            if key >= last:
+                break
+            found[key] = value
+        for layer in (*(changes for changes, _ in self._sealed), self._staged):
+            found.update({key: value for key, value in layer.items() if first <= key < last})
+        return [(key, value) for key, value in sorted(found.items()) if value is not None]
+
+    def seal(self, offsets: Mapping[str, int]) -> Callable[[], None]:
+        """Close the staged changes; the function that comes back writes them with `offsets`.
+
+        Functions are to be called in the order in which they were made.
+        """
+        changes, self._staged = self._staged, {}
+        entry = (changes, dict(offsets))
+        self._sealed.append(entry)
+
+        def write() -> None:
+            self._offsets |= entry[1]
+            batch = WriteBatch(raw_mode=True)
+            for key, value in changes.items():
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+            batch.put(_OFFSETS, json.dumps(self._offsets).encode())
+            self._db.write(batch)
+            # One assignment, so that a reader in another thread sees the list before or after;
+            # in both the changes can be found.
+            self._sealed = [one for one in self._sealed if one is not entry]
+
+        return write
+
+    def close(self) -> None:
+        """Close; staged changes are forgotten."""
+        self._db.close()
+
+    def destroy(self) -> None:
+        """Close and remove from disk: the state is made again from the topics."""
+        self._db.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Stores:
+    """The stores of a worker, by stage and partition."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[tuple[str, int], Store] = {}
+
+    def get(self, stage: str, partition: int) -> Store:
+        """The store of a stage's partition, opened at its first use."""
+        store = self._open.get((stage, partition))
+        if store is None:
+            store = Store(self._folder / f"{stage}-{partition}")
+            self._open[stage, partition] = store
+        return store
+
+    def close(self) -> None:
+        """Close all of them."""
+        for store in self._open.values():
+            store.close()
+        self._open.clear()

@@ -1,0 +1,159 @@
+"""A Faust app whose agents get record batches and yield results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import faust
+from faust.serializers.schemas import Schema
+from faust.types import TP
+
+from streams.transport.batch import RecordBatch, Result
+from streams.transport.delivery import EXIT_CODE, Delivery, Mode
+from streams.transport.driver import Transport
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 15.0  # how long a worker that is told to stop may finish what it has fetched
+
+Stage = Callable[[RecordBatch], Result]
+Restore = Callable[[Mapping[TP, int]], None]
+
+
+class BatchSchema(Schema):
+    """The value is a `RecordBatch` already; the agent's stage decodes it."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        """No key: a batch has many."""
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        """The batch as it is."""
+        return message.value
+
+
+class App(faust.App):
+    """A worker: Faust's app over Weir's transport.
+
+    client: librdkafka's connection settings. group: consumer group. worker: this worker's name,
+    stable across restarts; its successor takes its partitions over at once and fences it.
+    restore: called with the committed offset (−1: none) of each partition that comes in, before
+    its records are read. close: called when partitions go.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        worker: str,
+        client: Mapping[str, Any],
+        mode: Mode,
+        batch_max: int,
+        restore: Restore,
+        close: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            group,
+            broker=f"weir://{group}",
+            store="memory://",
+            web_enabled=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            worker_redirect_stdouts=False,
+            stream_wait_empty=False,
+            # A batch that an agent holds when its partitions go is dropped, not waited for.
+            stream_recovery_delay=0.0,
+        )
+        self.batch_max = batch_max
+        self.client_config = {
+            **client,
+            "group.id": group,
+            # A restarted worker of the same name gets its partitions back without a rebalance.
+            "group.instance.id": f"{group}-{worker}",
+            "client.id": f"weir-{worker}",
+            # Eager and by number: topics with as many partitions are assigned alike, so that a
+            # request's prediction, truth and signals meet in one worker.
+            "partition.assignment.strategy": "range",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 10_000,
+            "heartbeat.interval.ms": 1_000,
+            # A fetch waits for data at most this long; there is always a next one.
+            "fetch.wait.max.ms": 100,
+            # When the local queue is full the default is to look again after a second.
+            "fetch.queue.backoff.ms": 5,
+            "queued.max.messages.kbytes": 64 * 1024,
+            "topic.metadata.refresh.interval.ms": 30_000,
+        }
+        self._agents_of: dict[str, int] = {}
+        self._restore = restore
+        self._close = close
+        self.delivery = Delivery(
+            client, mode, f"{group}-{worker}", self._agents_of, self._committed
+        )
+        self._transport = Transport([], self)
+
+    def stage(self, name: str, topics: Iterable[str], stage: Stage) -> None:
+        """Declare an agent: every batch of these topics goes through `stage`.
+
+        The agent only moves batches: what it yields goes to `Delivery`, and it does not know
+        how that keeps its promise.
+        """
+        names = list(topics)
+        for topic in names:
+            self._agents_of[topic] = self._agents_of.get(topic, 0) + 1
+        channel = self.topic(*names, schema=BatchSchema(), acks=False)
+
+        async def agent(batches: Any) -> AsyncIterator[Result]:
+            async for batch in batches:
+                # A rebalance may have come between Faust's own check and here.
+                if batch.generation == self.consumer_generation_id:
+                    yield self._run_stage(name, stage, batch)
+
+        agent.__name__ = agent.__qualname__ = name
+        self.agent(channel, name=name, sink=[self.delivery.deliver])(agent)
+
+    @staticmethod
+    def _run_stage(name: str, stage: Stage, batch: RecordBatch) -> Result:
+        """A stage decides about every record, bad ones too; an exception is our own mistake.
+
+        Going on would lose the batch or count it twice, so the worker ends.
+        """
+        try:
+            return stage(batch)
+        except Exception:
+            log.exception(
+                "stage %s failed on %s partition %d, offsets %d to %d; the worker ends",
+                name,
+                batch.topic,
+                batch.partition,
+                batch.offsets[0],
+                batch.offsets[-1],
+            )
+            logging.shutdown()
+            os._exit(EXIT_CODE)
+
+    def _committed(self, batch: RecordBatch) -> None:
+        self.consumer.release(batch)
+
+    async def restore(self, offsets: Mapping[TP, int]) -> None:
+        """Bring the stores of the partitions that come in up to their offsets."""
+        await asyncio.get_running_loop().run_in_executor(None, self._restore, offsets)
+
+    async def close_stores(self) -> None:
+        """Close the stores: their partitions go."""
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    async def drain(self) -> None:
+        """Finish what is under way: take no more records, commit what the agents made."""
+        await self.consumer.stop_fetching()
+        deadline = self.loop.time() + DRAIN_S
+        while self.consumer.outstanding and self.loop.time() < deadline:
+            # Agents run between two looks; what they made commits meanwhile.
+            await asyncio.sleep(0.01)
+            await self.delivery.quiet()

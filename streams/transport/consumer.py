@@ -1,0 +1,270 @@
+"""Faust's consumer over librdkafka, in record batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer as Client
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from faust.transport import consumer as base
+from faust.types import TP, ConsumerMessage
+from prometheus_client import Counter
+
+from streams.transport.batch import RecordBatch, columns_of
+
+log = logging.getLogger(__name__)
+
+# Batches between the broker and a commit, at most: enough that fetching, agents and commits all
+# have work, few enough that a record waits for little before it (and that memory is bounded).
+MOST_BATCHES = 32
+POLL_S = 0.2  # how long a poll may wait for a first record; stopping waits for it at most
+
+CONSUMED = Counter("weir_consumed_records", "Records consumed", ["topic"])
+
+
+class Consumer(base.Consumer):
+    """One message for Faust is one batch of a partition; `value` is the `RecordBatch`.
+
+    librdkafka is polled in a thread of its own, which hands batches to the event loop. Offsets
+    are committed by `Delivery`, so topics are declared with ``acks=False`` and Faust's own
+    bookkeeping of acknowledgements stays empty.
+    """
+
+    consumer_stopped_errors = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.client: Client | None = None
+        self._arrived: asyncio.Queue[RecordBatch] = asyncio.Queue()
+        self._outstanding: set[int] = set()
+        self._slot = threading.Condition()
+        self._stopping = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="weir-poll", daemon=True)
+        self._assignment: set[TP] = set()
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+
+    async def on_start(self) -> None:
+        """Connect; the group is joined at `subscribe`."""
+        self._event_loop = asyncio.get_running_loop()
+        self.client = Client(self.app.client_config, logger=log)
+        await self.app.delivery.start(self.client)
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group for these topics."""
+        assert self.client is not None
+        self.client.subscribe(
+            sorted(topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+        if not self._poller.is_alive():
+            self._poller.start()
+
+    async def stop_fetching(self) -> None:
+        """Take no more records; those under way go on."""
+        self._stopping.set()
+        with self._slot:
+            self._slot.notify_all()
+        if self._poller.is_alive():
+            await asyncio.to_thread(self._poller.join)
+
+    async def on_stop(self) -> None:
+        """Leave: a member with a name of its own keeps its partitions until it is back."""
+        await self.stop_fetching()
+        await self.app.delivery.stop()
+        if self.client is not None:
+            await asyncio.to_thread(self.client.close)
+
+    @property
+    def outstanding(self) -> int:
+        """Batches fetched and not yet committed."""
+        return len(self._outstanding)
+
+    def release(self, batch: RecordBatch) -> None:
+        """A batch is committed: its place is free."""
+        with self._slot:
+            self._outstanding.discard(batch.number)
+            self._slot.notify_all()
+
+    # The thread of librdkafka.
+
+    def _poll(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._poll_once()
+        except Exception:
+            log.exception("the consumer failed; the worker ends and is to be restarted")
+            self._call(self._crash())
+
+    async def _crash(self) -> None:
+        await self.app.crash(RuntimeError("the consumer failed; see the log above"))
+
+    def _poll_once(self) -> None:
+        assert self.client is not None
+        with self._slot:
+            if len(self._outstanding) >= MOST_BATCHES:
+                self._slot.wait(POLL_S)
+                return
+        # One record as soon as there is one, then what librdkafka already holds: consume(n,
+        # timeout) alone would wait for n.
+        first = self.client.poll(POLL_S)
+        if first is None:
+            return
+        rest = self.client.consume(self.app.batch_max - 1, 0)
+        messages = [message for message in (first, *rest) if not _failed(message)]
+        for batch in columns_of(messages, self.app.consumer_generation_id):
+            with self._slot:
+                self._outstanding.add(batch.number)
+            CONSUMED.labels(batch.topic).inc(len(batch))
+            assert self._event_loop is not None
+            self._event_loop.call_soon_threadsafe(self._arrived.put_nowait, batch)
+
+    def _call(self, coroutine: Any) -> None:
+        """Run a coroutine on the event loop and wait: librdkafka goes on when it is done."""
+        assert self._event_loop is not None
+        asyncio.run_coroutine_threadsafe(coroutine, self._event_loop).result()
+
+    def _on_assign(self, client: Client, partitions: list[TopicPartition]) -> None:
+        committed = client.committed(partitions, 30.0)
+        for partition in committed:
+            if partition.error is not None:
+                raise KafkaException(partition.error)
+        offsets = {TP(p.topic, p.partition): max(p.offset, -1) for p in committed}
+        self._call(self._assigned(offsets))
+        client.assign(committed)
+
+    def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
+        if not self._stopping.is_set():
+            self._call(self._revoked({TP(p.topic, p.partition) for p in partitions}))
+
+    # The event loop.
+
+    async def _assigned(self, offsets: Mapping[TP, int]) -> None:
+        if not self.app.rebalancing:
+            self.app.on_rebalance_start()
+        self._assignment = set(offsets)
+        await self.app.restore(offsets)
+        self.app.consumer_generation_id += 1
+        await self.on_partitions_assigned(self._assignment, self.app.consumer_generation_id)
+
+    async def _revoked(self, revoked: set[TP]) -> None:
+        self.app.on_rebalance_start()
+        # All partitions go at once (the assignor is eager), and with them all that is not
+        # committed; a batch that an agent has in hand belongs to an old generation afterwards.
+        self.app.consumer_generation_id += 1
+        await self.on_partitions_revoked(revoked)
+        self.app.delivery.drop()
+        await self.app.delivery.quiet()
+        await self.app.close_stores()
+        while not self._arrived.empty():
+            self._arrived.get_nowait()
+        with self._slot:
+            self._outstanding.clear()
+        self._assignment = set()
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """Batches as they come; ends after `timeout` seconds without one."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
+        try:
+            batch = await asyncio.wait_for(self._arrived.get(), timeout)
+        except TimeoutError:
+            return
+        while True:
+            if batch.generation == self.app.consumer_generation_id:
+                yield TP(*batch.tp), self._to_message(TP(*batch.tp), batch)
+            if self._arrived.empty():
+                return
+            batch = self._arrived.get_nowait()
+
+    def _to_message(self, tp: TP, record: RecordBatch) -> ConsumerMessage:
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=int(record.offsets[-1]),
+            timestamp=float(record.timestamps[-1]) / 1000,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=record,
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            tp=tp,
+            generation_id=record.generation,
+        )
+
+    # What Faust asks of a consumer besides. There are no tables to recover, so positions are
+    # librdkafka's business alone.
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        raise NotImplementedError("getmany is overridden whole")
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        return False
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Nothing: `Delivery` commits."""
+        return False
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Nothing: an assignment starts at the committed offsets already."""
+        return {}
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        raise NotImplementedError("a batch consumer does not seek")
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Not supported: there are no tables to recover."""
+        raise NotImplementedError("a batch consumer does not seek")
+
+    async def position(self, tp: TP) -> int | None:
+        """Not tracked."""
+        return None
+
+    def assignment(self) -> set[TP]:
+        """The partitions that this worker has."""
+        return self._assignment
+
+    def highwater(self, tp: TP) -> int:
+        """Not tracked."""
+        return 0
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Not tracked."""
+        return None
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Nothing: there are no tables to recover."""
+        return {}
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Nothing: there are no tables to recover."""
+        return {}
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> Any:
+        """The partition that was asked for; librdkafka's partitioner decides otherwise."""
+        return partition
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Nothing: topics are created from the table before a worker starts."""
+
+
+def _failed(message: Any) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    if error.fatal() or not error.retriable():
+        raise KafkaException(error)
+    log.warning("the broker answers with an error, which passes by itself: %s", error)
+    return True
