@@ -1,0 +1,174 @@
+"""Checks of one leaf's values: numbers as arrays, everything else as lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.columnar.scalar_read import INT_MAX
+from schemas.columnar.types import Field, Kind
+
+LISTED = frozenset({Kind.STRING, Kind.ENUM, Kind.BYTES, Kind.DOUBLES, Kind.STRINGS, Kind.MAP})
+"""Kinds whose values are a list of objects; the others are an ndarray."""
+
+_LONG_MAX = 2**63 - 1
+
+
+def _fail(field: Field, row: int, what: str) -> NoReturn:
+    raise ValueError(f"{field.path}: row {row}: {what}")
+
+
+def numbers(
+    field: Field, values: npt.NDArray[Any], needed: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[Any]:
+    """Values in the wire's dtype; rows that are not needed are not judged."""
+    if values.dtype == object:
+        values = _numbers_of_objects(field, values)
+    code = values.dtype.kind
+    if field.kind is Kind.BOOLEAN:
+        if code != "b":
+            _fail(field, 0, f"values of dtype {values.dtype} in a field of type boolean")
+        return values
+    if field.kind in (Kind.INT, Kind.LONG):
+        if code not in "iu":
+            _fail(field, 0, f"values of dtype {values.dtype} in a field of type {field.kind.value}")
+        high = INT_MAX if field.kind is Kind.INT else _LONG_MAX
+        if np.iinfo(values.dtype).max > high and len(values):
+            wrong = values > high
+            if code == "i":
+                wrong |= values < -high - 1
+            _refuse(field, values, wrong, needed, "is out of range")
+        return values.astype(np.int64, copy=False)
+    if code not in "fiu":
+        _fail(field, 0, f"values of dtype {values.dtype} in a field of type {field.kind.value}")
+    if field.kind is Kind.DOUBLE:
+        return values.astype(np.float64, copy=False)
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float32)
+    _refuse(field, values, np.isinf(short) & ~np.isinf(values), needed, "is too large for a float")
+    return short
+
+
+def _refuse(
+    field: Field,
+    values: npt.NDArray[Any],
+    wrong: npt.NDArray[np.bool_],
+    needed: npt.NDArray[np.bool_] | None,
+    what: str,
+) -> None:
+    if wrong.any():
+        wrong = wrong if needed is None else wrong & needed
+        if wrong.any():
+            row = int(wrong.argmax())
+            _fail(field, row, f"{values[row]} {what}")
+
+
+_NUMBER_TYPES: dict[Kind, tuple[type, ...]] = {
+    Kind.BOOLEAN: (bool, np.bool_),
+    Kind.INT: (int, np.integer),
+    Kind.LONG: (int, np.integer),
+    Kind.DOUBLE: (float, int, np.floating, np.integer),
+    Kind.FLOAT: (float, int, np.floating, np.integer),
+}
+
+
+def _numbers_of_objects(field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    types = _NUMBER_TYPES[field.kind]
+    for row, value in enumerate(values.tolist()):
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            _fail(field, row, f"{_short(value)} in a field of type {field.kind.value}")
+        if isinstance(value, int) and not -_LONG_MAX - 1 <= value <= _LONG_MAX:
+            _fail(field, row, f"{value} is out of range")
+    dtype = {Kind.BOOLEAN: np.bool_, Kind.INT: np.int64, Kind.LONG: np.int64}
+    return values.astype(dtype.get(field.kind, np.float64))
+
+
+def listed(field: Field, items: list[Any]) -> list[Any]:
+    """The items, each known to encode; enums as the indices of their symbols."""
+    return _LISTED[field.kind](field, items)
+
+
+def _strings(field: Field, items: list[Any]) -> list[Any]:
+    try:
+        joined = "".join(items)
+        if not joined.isascii():
+            joined.encode()
+    except (TypeError, UnicodeEncodeError):
+        for row, item in enumerate(items):
+            if not isinstance(item, str):
+                _fail(field, row, f"{_short(item)} in a field of type string")
+            _check_text(field, row, item)
+    return items
+
+
+def _check_text(field: Field, row: int, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _fail(field, row, "the string holds a lone surrogate, which UTF-8 cannot carry")
+
+
+def _bytes(field: Field, items: list[Any]) -> list[Any]:
+    for row, item in enumerate(items):
+        if not isinstance(item, bytes):
+            _fail(field, row, f"{_short(item)} in a field of type bytes")
+    return items
+
+
+def _symbols(field: Field, items: list[Any]) -> list[Any]:
+    index = {symbol: i for i, symbol in enumerate(field.symbols)}
+    for row, item in enumerate(items):
+        if not isinstance(item, str) or item not in index:
+            _fail(field, row, f"{_short(item)} is not one of the symbols {', '.join(index)}")
+    return [index[item] for item in items]
+
+
+def _doubles(field: Field, items: list[Any]) -> list[Any]:
+    out = []
+    for row, item in enumerate(items):
+        array = np.asarray(item)
+        if array.ndim != 1 or (array.dtype.kind not in "fiu" and array.size):
+            _fail(field, row, f"{_short(item)} is not a one-dimensional array of numbers")
+        out.append(array.astype("<f8", copy=False))
+    return out
+
+
+def _texts(field: Field, items: list[Any]) -> list[Any]:
+    for row, item in enumerate(items):
+        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)):
+            _fail(field, row, f"{_short(item)} is not a sequence of strings")
+        _each_text(field, row, item)
+    return items
+
+
+def _maps(field: Field, items: list[Any]) -> list[Any]:
+    for row, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            _fail(field, row, f"{_short(item)} is not a map of strings")
+        _each_text(field, row, [*item, *item.values()])
+    return items
+
+
+def _each_text(field: Field, row: int, texts: Sequence[Any]) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            _fail(field, row, f"{_short(text)} among strings")
+        _check_text(field, row, text)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_LISTED: dict[Kind, Callable[[Field, list[Any]], list[Any]]] = {
+    Kind.STRING: _strings,
+    Kind.BYTES: _bytes,
+    Kind.ENUM: _symbols,
+    Kind.DOUBLES: _doubles,
+    Kind.STRINGS: _texts,
+    Kind.MAP: _maps,
+}
