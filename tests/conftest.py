@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from services.broker import Broker, free_port
+from services.supervisor.child import Child
 
 
 class RunningBroker:
@@ -33,16 +30,8 @@ class RunningBroker:
 
     def start(self) -> None:
         """Start it and wait until it answers; on the same port and data as before."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._broker.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent,
-                start_new_session=True,
-            )
-        self._broker.wait_until_ready(alive=lambda: self._process.poll() is None)
+        self._process = Child(self._broker.command(), {}, self.log)
+        self._broker.wait_until_ready(alive=lambda: not self._process.has_ended())
 
     def kill(self) -> None:
         """Kill it as a power cut would (kill -9)."""
@@ -52,10 +41,7 @@ class RunningBroker:
     def stop(self) -> None:
         """Stop it in order."""
         self._process.terminate()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self._process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +61,3 @@ def own_broker(tmp_path: Path) -> Iterator[RunningBroker]:
     running = RunningBroker(tmp_path / "broker")
     yield running
     running.stop()
-
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    """In the child: no broker outlives a pytest that was killed."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)

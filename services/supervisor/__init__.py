@@ -1,0 +1,24 @@
+"""Keeps child processes running: what they are, who runs, how they are stopped."""
+
+from services.supervisor.spec import ProcessSpec
+from services.supervisor.state import (
+    HomeBusyError,
+    ProcessState,
+    RunState,
+    SupervisorError,
+    read_run_state,
+    stop_home,
+)
+from services.supervisor.supervisor import StartError, Supervisor
+
+__all__ = [
+    "HomeBusyError",
+    "ProcessSpec",
+    "ProcessState",
+    "RunState",
+    "StartError",
+    "Supervisor",
+    "SupervisorError",
+    "read_run_state",
+    "stop_home",
+]
