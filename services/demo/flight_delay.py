@@ -1,0 +1,64 @@
+"""The demo's task: will a flight from New York arrive more than 15 minutes late?"""
+
+from datetime import UTC, datetime, timedelta
+
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
+
+from services.demo.flights import flights_before_march
+from streams.task import Binary, Category, Integer, Number, Task, Window
+
+CATEGORIES = ["carrier", "origin", "dest"]
+SCHEDULE = ["departure", "weekday", "duration", "distance"]
+WEATHER = ["temperature", "humidity", "wind", "precipitation", "pressure", "visibility"]
+
+one_hot = OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist")
+scaled = make_pipeline(SimpleImputer(), StandardScaler())
+delays_grow_over_the_day = KBinsDiscretizer(18, strategy="uniform", quantile_method="linear")
+
+FlightDelay = Task(
+    name="flight_delay",
+    doc="Asked at the scheduled departure, with what is known then.",
+    features=[
+        Category("carrier", doc="airline, IATA code"),
+        Category("origin", values=["EWR", "JFK", "LGA"], doc="airport of departure"),
+        Category("dest", doc="airport of arrival"),
+        Integer("departure", unit="min", low=0, high=1439, doc="scheduled, after midnight, local"),
+        Integer("weekday", low=1, high=7, doc="1 is Monday"),
+        Integer("duration", unit="min", low=10, high=1500, doc="scheduled, gate to gate"),
+        Number("distance", unit="mi", low=10, high=10_000),
+        # At the origin in the last full hour; an hour may lack an observation.
+        Number("temperature", unit="°F", low=-60, high=140, nullable=True),
+        Number("humidity", unit="%", low=0, high=100, nullable=True),
+        Number("wind", unit="mph", low=0, high=200, nullable=True),
+        Number("precipitation", unit="in", low=0, high=15, nullable=True),
+        Number("pressure", unit="mbar", low=850, high=1100, nullable=True),
+        Number("visibility", unit="mi", low=0, high=100, nullable=True),
+    ],
+    target=Binary("late", doc="arrives more than 15 minutes late, or not at all"),
+    candidates={
+        "logistic": make_pipeline(
+            make_column_transformer((one_hot, CATEGORIES), (scaled, SCHEDULE + WEATHER)),
+            LogisticRegression(max_iter=500),
+        ),
+        "trees": HistGradientBoostingClassifier(
+            categorical_features="from_dtype", max_leaf_nodes=15, min_samples_leaf=200
+        ),
+    },
+    baseline=make_pipeline(
+        make_column_transformer((delays_grow_over_the_day, ["departure"])), LogisticRegression()
+    ),
+    fallback=False,  # most flights are on time
+    defer_budget=0.1,
+    segments=["origin", "carrier"],
+    horizon=timedelta(days=3),
+    signals=["rebooked", "dismissed"],
+    windows=[Window(timedelta(days=1)), Window(timedelta(days=7), every=timedelta(days=1))],
+    history=flights_before_march,
+    event_times=(datetime(2013, 1, 1, tzinfo=UTC), datetime(2014, 1, 2, tzinfo=UTC)),
+    partitions=4,
+)
