@@ -1,0 +1,118 @@
+"""A model version in memory: what the serving agent asks for answers and gate scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from schemas.columns import Columns
+from schemas.records import Kind
+from streams.frame import PREFIX, frame
+from streams.task import Task
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """The answers to n inputs.
+
+    answer: (n,) bool for a binary task, object of str for a multi-class one, float64 for a
+        regression.
+    probability: (n,) float64; binary: of true, multi-class: of the answer; None for a regression.
+    probabilities: (n, k) float64 in the task's order of classes; multi-class only, else None.
+
+    An estimator that meets inputs which it cannot handle may give NaN; no check is made here.
+    """
+
+    answer: npt.NDArray[Any]
+    probability: Floats | None = None
+    probabilities: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+
+class Version:
+    """A loaded model version. Its attributes must not be changed; it may be shared by threads.
+
+    id, dataset_id: as predictions name them.
+    manifest: the bundle's manifest (see `streams.bundle`).
+    vocabularies: what `streams.frame.frame` needs to make this version's frames.
+    threshold: defer where ``gate_scores`` is at or above it; None where there is no gate.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        manifest: Mapping[str, Any],
+        model: Any,
+        gate: Any | None = None,
+        profile: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.task = task
+        self.manifest = manifest
+        self.profile: Mapping[str, Any] = profile or {}
+        self.id: str = manifest["id"]
+        self.dataset_id: str = manifest["dataset"]["id"]
+        self.kind: Kind = task.kind
+        self.vocabularies: Mapping[str, Sequence[str]] = manifest["vocabularies"]
+        self.decision_threshold: float = manifest["decision_threshold"]
+        self.threshold: float | None = manifest["gate"]["threshold"] if gate is not None else None
+        self.model = model
+        self.gate = gate
+        self._classes = np.array(task.classes, object)
+        self._positions = _class_positions(task, model)
+        self._gate_true = _position_of_true(gate) if gate is not None else 0
+
+    def frame(self, columns: Columns, prefix: str = PREFIX) -> pd.DataFrame:
+        """The frame of a batch with this version's vocabularies."""
+        return frame(self.task, columns, self.vocabularies, prefix)
+
+    def gate_scores(self, frame: pd.DataFrame) -> Floats | None:
+        """P(the main model errs) for each row, (n,) float64; None where there is no gate."""
+        if self.gate is None:
+            return None
+        scores: Floats = self.gate.predict_proba(frame)[:, self._gate_true]
+        return np.ascontiguousarray(scores, np.float64)
+
+    def predict(self, frame: pd.DataFrame) -> Answers:
+        """The model's answers to the rows of a frame that `frame` made; needs one row or more."""
+        if self.kind == "regression":
+            return Answers(np.asarray(self.model.predict(frame), np.float64).reshape(len(frame)))
+        raw = np.asarray(self.model.predict_proba(frame), np.float64)
+        if self.kind == "binary":
+            probability = np.ascontiguousarray(raw[:, self._positions[0]])
+            return Answers(probability >= self.decision_threshold, probability)
+        # A class that training never met has no column of its own: its probability is 0.
+        probabilities = np.zeros((len(raw), len(self._classes)))
+        probabilities[:, self._positions] = raw
+        best = probabilities.argmax(axis=1)
+        return Answers(
+            self._classes[best], probabilities[np.arange(len(best)), best], probabilities
+        )
+
+
+def _class_positions(task: Task, model: Any) -> npt.NDArray[np.intp]:
+    """Binary: the column of true. Multi-class: for each of the model's columns, its class."""
+    if task.kind == "regression":
+        return np.empty(0, np.intp)
+    if task.kind == "binary":
+        return np.array([_position_of_true(model)], np.intp)
+    known = [str(name) for name in model.classes_]
+    unknown = sorted(set(known) - set(task.classes))
+    if unknown:
+        raise ValueError(f"the model answers {', '.join(unknown)}: not classes of task {task.name}")
+    return np.array([task.classes.index(name) for name in known], np.intp)
+
+
+def _position_of_true(model: Any) -> int:
+    classes = list(model.classes_)
+    if classes != [False, True]:
+        raise ValueError(f"the model's classes are {classes}, not false and true")
+    return 1
