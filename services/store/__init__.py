@@ -1,0 +1,15 @@
+"""The store: the one process that owns the embedded ClickHouse, served to all the others.
+
+chDB lets one process in and speaks no HTTP. The store opens it and serves ClickHouse's own HTTP
+interface on 127.0.0.1, so that everybody else is an ordinary client
+(``clickhouse_connect.get_client(host=..., port=...)``) and a real ClickHouse server is another
+address. Modules, from the outside in:
+
+- ``app``: the Starlette application: queries, ping, health, metrics;
+- ``calls``: what a request asks (query, parameters, settings, data), whatever way it says it;
+- ``access``: who asks, and what readers may do;
+- ``statements``: the little SQL the store itself must read (which INSERT carries data, ...);
+- ``encodings``: compressed bodies in and out;
+- ``engine``: the engine, one session a call;
+- ``errors``: ClickHouse's codes and their HTTP status.
+"""

@@ -1,0 +1,133 @@
+"""The little SQL that the store itself must read.
+
+The engine takes an INSERT's data apart from its text, and over HTTP they arrive as one body; and
+a client is told by a header whether a statement has a result. Nothing here decides about rights
+(``access`` asks the engine's own parser for that).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# One token of ClickHouse SQL: what is between quotes or in a comment is one token, so that no
+# keyword is found in there.
+_TOKEN = re.compile(
+    rb"""
+      (?P<blank>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?\*/)
+    | (?P<quoted>'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*"
+        |\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+    | (?P<word>[A-Za-z_]\w*)
+    | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_RESULT = frozenset(
+    b"SELECT WITH FROM SHOW DESCRIBE DESC EXPLAIN EXISTS CHECK KILL BACKUP RESTORE VALUES".split()
+)
+_TRAILING_FORMAT = re.compile(
+    r"\bFORMAT\s+([A-Za-z]\w*)\s*(?:SETTINGS\s[^;']*)?;?\s*\Z", re.IGNORECASE
+)
+# The head of an INSERT is short; a longer one would only make us scan data for nothing.
+_HEAD_BYTES = 1 << 20
+
+
+class _Token(NamedTuple):
+    kind: str
+    start: int
+    end: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class InsertWithData:
+    """An INSERT whose rows follow its text: ``INSERT INTO t (a, b) FORMAT Native`` + bytes."""
+
+    head: str  # up to FORMAT, that is what the engine wants
+    format: str
+    data_at: int  # where in the body the rows begin
+
+
+def keyword(text: bytes) -> bytes:
+    """The first word of a statement, upper case; empty where there is none.
+
+    >>> keyword(b"/* a comment */ (select 1)")
+    b'SELECT'
+    """
+    for token in _tokens(text):
+        if token.kind == "word":
+            return text[token.start : token.end].upper()
+        if text[token.start : token.end] != b"(":
+            return b""
+    return b""
+
+
+def has_result(text: bytes) -> bool:
+    """Whether the statement answers with rows, be it none of them."""
+    return keyword(text) in _RESULT
+
+
+def explicit_format(text: str) -> str | None:
+    """The format that the query's own FORMAT clause names, if it ends with one.
+
+    >>> explicit_format("SELECT 1 FORMAT JSON;")
+    'JSON'
+    """
+    found = _TRAILING_FORMAT.search(text)
+    return found.group(1) if found else None
+
+
+def insert_with_data(body: bytes) -> InsertWithData | None:
+    """Split an INSERT from its rows; None where the engine can take the text as it stands
+    (no INSERT, or one with VALUES, SELECT or FROM INFILE).
+
+    >>> insert_with_data(b"INSERT INTO t (format) FORMAT CSV\\n1,2").data_at
+    34
+    """
+    words = (
+        (body[t.start : t.end].upper(), t)
+        for t in _tokens(body[:_HEAD_BYTES])
+        if t.kind == "word" and t.depth == 0
+    )
+    first = next(words, None)
+    if first is None or first[0] != b"INSERT":
+        return None
+    for word, token in words:
+        if word in (b"VALUES", b"SELECT", b"WITH", b"INFILE"):
+            return None
+        if word == b"FORMAT":
+            named = next(words, None)
+            if named is None:
+                return None
+            head = body[: token.start].decode()
+            name = body[named[1].start : named[1].end].decode()
+            return InsertWithData(head.rstrip(), name, _data_at(body, named[1].end))
+    return None
+
+
+def _data_at(body: bytes, end: int) -> int:
+    """Rows begin after the first line break, else after the blanks: as ClickHouse has it. No
+    more than one break is skipped: binary data may begin with a byte that looks like one."""
+    while body[end : end + 1] in (b" ", b"\t", b"\f"):
+        end += 1
+    if body[end : end + 1] == b"\r":
+        end += 1
+    return end + 1 if body[end : end + 1] == b"\n" else end
+
+
+def _tokens(text: bytes) -> Iterator[_Token]:
+    depth = 0
+    for found in _TOKEN.finditer(text):
+        kind = found.lastgroup or "other"
+        if kind == "tag":
+            kind = "quoted"
+        if kind == "blank":
+            continue
+        symbol = found.group() if kind == "other" else b""
+        if symbol == b")":
+            depth -= 1
+        yield _Token(kind, found.start(), found.end(), depth)
+        if symbol == b"(":
+            depth += 1
