@@ -1,0 +1,23 @@
+# make demo    the whole loop on real flights         ARGS="--for 60s --json"
+# make test    unit, system and page tests            ARGS="tests/streams -k gate"
+# make lint    ruff and mypy
+# make setup   what they all need; each does it itself where it is missing
+# make clean   remove what set-up and the tools made (not .weir/, which holds your data)
+SHELL := /bin/bash
+.PHONY: setup demo test lint clean
+
+setup:
+	@infra/bootstrap.sh run
+
+demo:
+	@infra/bootstrap.sh run && exec .venv/bin/weir demo $(ARGS)
+
+test:
+	@infra/bootstrap.sh test && exec .venv/bin/pytest $(ARGS)
+
+lint:
+	@infra/bootstrap.sh lint && .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
+
+clean:
+	rm -rf .venv .uv infra/broker/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find schemas streams services tests -name __pycache__ -prune -exec rm -rf {} +

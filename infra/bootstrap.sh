@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# Sets up what Weir runs on, in this checkout: uv, the locked Python packages, Java, the broker's jars.
+#
+#   infra/bootstrap.sh [run|test|lint]     default: run
+#
+# Does only what is missing: a second call takes no time and downloads nothing. As root on Debian it
+# installs missing system packages by apt; elsewhere it names them and ends.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly PURPOSE="${1:-run}"
+readonly UV_PIN="uv==0.13.8" # the one that wrote uv.lock
+readonly OLDEST_JAVA=17
+
+say() { printf 'set-up: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+case "$PURPOSE" in
+  run | test | lint) ;;
+  *) fail "no set-up for '$PURPOSE': it is run, test or lint" ;;
+esac
+
+# --- System packages -------------------------------------------------------------------------------
+
+# install PACKAGE...: by apt as root on Debian, else a message that names them.
+install() {
+  local log apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
+  if [[ $EUID -ne 0 ]] || ! have apt-get; then
+    fail "missing: $*. Install what these Debian packages hold (apt-get install $*), and run this again."
+  fi
+  say "apt-get install $*"
+  export DEBIAN_FRONTEND=noninteractive
+  log="$(mktemp)"
+  "${apt[@]}" update >"$log" 2>&1 </dev/null || say "apt-get update failed; trying with the lists there are"
+  if ! "${apt[@]}" install -y --no-install-recommends "$@" >>"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    fail "apt-get could not install $*: its last lines are above"
+  fi
+  rm -f "$log"
+  hash -r
+}
+
+java_version() {
+  local java=java
+  [[ -z ${JAVA_HOME:-} ]] || java="$JAVA_HOME/bin/java"
+  "$java" -version 2>&1 | sed -n 's/.* version "\(1\.\)\?\([0-9]*\).*/\2/p' | head -n 1
+}
+
+jars_are_there() {
+  local stamp=infra/broker/lib/.stamp
+  [[ -f $stamp && $(<"$stamp") == "$(sha256sum <infra/broker/pom.xml | cut -d ' ' -f 1)" ]]
+}
+
+# All that is missing at once, before anything is downloaded.
+need_system_packages() {
+  local missing=() version
+  if [[ ! -x .venv/bin/python ]]; then
+    find_python >/dev/null || missing+=(python3 python3-venv)
+  fi
+  if [[ $PURPOSE != lint ]]; then
+    if jars_are_there; then
+      have java || [[ -n ${JAVA_HOME:-} ]] || missing+=(openjdk-17-jre-headless)
+    else
+      version="$(java_version || true)"
+      if [[ -z $version ]]; then
+        missing+=(openjdk-17-jre-headless)
+      elif [[ $version -lt $OLDEST_JAVA ]]; then
+        fail "java (of JAVA_HOME, or the first on PATH) is version $version; the broker needs $OLDEST_JAVA or newer (Debian: openjdk-17-jre-headless)."
+      fi
+      have mvn || missing+=(maven)
+    fi
+  fi
+  if [[ $PURPOSE == test ]]; then # the page is tested in a real browser
+    have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
+  fi
+  if [[ ${#missing[@]} -gt 0 ]]; then install "${missing[@]}"; fi
+}
+
+# --- Python and uv ---------------------------------------------------------------------------------
+
+find_python() {
+  local candidate
+  for candidate in python3.11 python3.12 python3; do
+    # The real path: a name may be a shim that works in some folders only.
+    "$candidate" -c 'import sys
+if not (3, 11) <= sys.version_info < (3, 13): sys.exit(1)
+print(sys.executable)' 2>/dev/null && return
+  done
+  return 1
+}
+
+PYTHON=""
+need_python() {
+  [[ -n $PYTHON ]] && return
+  PYTHON="$(find_python)" || fail "Python 3.11 or 3.12 is missing, and this system's python3 is another version."
+}
+
+UV=""
+need_uv() {
+  [[ -n $UV ]] && return
+  if .uv/bin/uv --version >/dev/null 2>&1; then
+    UV=.uv/bin/uv
+    return
+  elif uv --version >/dev/null 2>&1; then
+    UV=uv
+    return
+  fi
+  need_python
+  say "installing uv into .uv/"
+  rm -rf .uv
+  # Debian splits venv and pip from Python; any one of them will do, and none touches the system.
+  if "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null; then
+    "$PYTHON" -m venv .uv
+    .uv/bin/python -m pip install --quiet --root-user-action=ignore --disable-pip-version-check "$UV_PIN"
+  elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
+    "$PYTHON" -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --target .uv "$UV_PIN"
+  else
+    install python3-venv
+    "$PYTHON" -m venv .uv || fail "$PYTHON has no venv module; install it, or uv itself, and run this again."
+    .uv/bin/python -m pip install --quiet --root-user-action=ignore --disable-pip-version-check "$UV_PIN"
+  fi
+  UV=.uv/bin/uv
+}
+
+# Each purpose adds its packages to the same environment; a stamp for each says from which lock.
+sync_packages() {
+  local wanted groups=() stamp=".venv/.weir-$PURPOSE"
+  wanted="$(cat uv.lock pyproject.toml | sha256sum)"
+  [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
+  [[ $PURPOSE == run ]] || groups=(--group "$PURPOSE")
+  need_uv
+  # Only Pythons of this machine: uv would fetch one from outside the package index.
+  export UV_PYTHON_DOWNLOADS=never
+  if [[ ! -x .venv/bin/python ]]; then
+    need_python
+    "$UV" venv --quiet --python "$PYTHON" .venv
+  fi
+  say "installing the locked Python packages"
+  "$UV" sync --quiet --frozen --inexact --no-default-groups "${groups[@]}"
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+need_system_packages
+sync_packages
+if [[ $PURPOSE != lint ]] && ! jars_are_there; then
+  say "fetching the broker's jars (45 MB, once)"
+  .venv/bin/python -m services.broker
+fi
