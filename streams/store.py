@@ -87,12 +87,14 @@ class Store:
 
     def scan(self, first: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
         """Keys from `first` to before `last` with their values, in order, staged ones included."""
+        # The layers first: what is written meanwhile is then found in both, never in neither.
+        layers = (*(changes for changes, _ in self._sealed), self._staged)
         found: dict[bytes, bytes | None] = {}
         for key, value in self._db.items(from_key=first):
             if key >= last:
                 break
             found[key] = value
-        for layer in (*(changes for changes, _ in self._sealed), self._staged):
+        for layer in layers:
             found.update({key: value for key, value in layer.items() if first <= key < last})
         return [(key, value) for key, value in sorted(found.items()) if value is not None]
 

@@ -1,0 +1,45 @@
+"""Which partition a key belongs to: Kafka's default partitioner, a batch at a time.
+
+Clients of other families place keys otherwise (librdkafka's default is CRC-32), and a join needs
+a request's prediction and truth in one partition. So Weir checks where a truth has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+_SEED = np.uint32(0x9747B28C)
+_M = np.uint32(0x5BD1E995)
+
+
+def murmur2(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
+    """MurmurHash2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2), uint32 (n,)."""
+    n = len(keys)
+    lengths = np.fromiter(map(len, keys), np.int64, n)
+    width = int(lengths.max(initial=0)) // 4 + 1
+    # Padded with zeros, so that a tail of one to three bytes is a word by itself.
+    padded = np.array([key.ljust(4 * width, b"\0") for key in keys], f"S{4 * width}")
+    raw = np.frombuffer(padded.tobytes(), "<u4").reshape(n, width)
+    with np.errstate(over="ignore"):
+        h = _SEED ^ lengths.astype(np.uint32)
+        for word in range(width - 1):
+            k = raw[:, word] * _M
+            k ^= k >> np.uint32(24)
+            k *= _M
+            h = np.where(4 * (word + 1) <= lengths, (h * _M) ^ k, h)
+        tail = raw[np.arange(n), lengths // 4]
+        h = np.where(lengths % 4 > 0, (h ^ tail) * _M, h)
+        h ^= h >> np.uint32(13)
+        h *= _M
+        h ^= h >> np.uint32(15)
+    return h
+
+
+def partitions_of(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int64]:
+    """The partition of each key among `partitions`, int64 (n,)."""
+    if not keys:
+        return np.zeros(0, np.int64)
+    return (murmur2(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions

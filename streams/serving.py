@@ -1,0 +1,379 @@
+"""Serving: validate ► gate ► route ► infer, over a batch of requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import Counter, Histogram
+
+from schemas.codec import MAX_ID_BYTES, Batch, Codec
+from schemas.columns import Column, Columns, constant
+from schemas.topics import BY_NAME
+from streams.dead_letters import DeadLetter, DeadLetters
+from streams.task import Task
+from streams.transport.batch import Headers, Output, RecordBatch, Result
+from streams.validate import Checked, validate
+from streams.version import Answers, Version
+
+Rows = npt.NDArray[np.int64]
+
+SERVED = Counter("weir_predictions", "Requests answered", ["status"])
+STAGE_SECONDS = Histogram(
+    "weir_serving_seconds",
+    "Time of a stage of serving, a batch",
+    ["stage"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
+)
+BATCH_RECORDS = Histogram(
+    "weir_serving_batch_records",
+    "Requests in a batch",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+_STAGES = ("decode", "validate", "gate", "infer")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The version that answers now, and as what."""
+
+    version: Version
+    role: str
+
+
+@dataclass(slots=True)
+class _Timer:
+    """Microseconds by stage, of one batch."""
+
+    micros: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0))
+    _since: int = field(default_factory=time.perf_counter_ns)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter_ns()
+        self.micros[stage] += (now - self._since) // 1000
+        STAGE_SECONDS.labels(stage).observe((now - self._since) / 1e9)
+        self._since = now
+
+
+class Serving:
+    """The stage of the serving agent.
+
+    current: the version to use for the next batch, None before there is one; every input is
+    then deferred, so that producers get the fallback and labellers the work.
+    clock: milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        codecs: dict[str, Codec],
+        current: Callable[[], Served | None],
+        app_version: str,
+        clock: Callable[[], int],
+    ) -> None:
+        self._task = task
+        self._requests = codecs["request"]
+        self._predictions = codecs["prediction"]
+        self._deferred = codecs["deferred"]
+        self._dead = DeadLetters(task.name, codecs["dead_letter"], "serving")
+        self._current = current
+        self._app_version = app_version
+        self._clock = clock
+        self._prediction_topic = BY_NAME["predictions"].topic(task.name)
+        self._deferred_topic = BY_NAME["deferred"].topic(task.name)
+        self._paths = [f"features.{feature.name}" for feature in task.features]
+
+    def __call__(self, batch: RecordBatch) -> Result:
+        """Answer a batch of requests: one prediction each, and what else is to be published."""
+        now_ms = self._clock()
+        timer = _Timer()
+        BATCH_RECORDS.observe(len(batch))
+        decoded = self._requests.decode(batch.values)
+        timer.lap("decode")
+        checked = validate(self._task, decoded.columns, now_ms)
+        timer.lap("validate")
+        rows = np.flatnonzero(checked.good)
+        whole = len(rows) == len(checked.good)
+        good = checked.columns if whole else _take(checked.columns, rows)
+        positions = decoded.index[rows]
+        outputs = []
+        if len(rows):
+            outputs += self._answer(batch, good, positions, timer, now_ms)
+        letters = self._refused(batch, decoded, checked)
+        if letters:
+            outputs.append(self._dead.output(batch, letters, now_ms))
+            outputs += self._reject(batch, letters, decoded, timer, now_ms)
+        return Result(batch, outputs)
+
+    def _answer(
+        self, batch: RecordBatch, good: Columns, positions: Rows, timer: _Timer, now_ms: int
+    ) -> list[Output]:
+        n = len(positions)
+        served = self._current()
+        answers: Answers | None = None
+        scores: npt.NDArray[np.float64] | None = None
+        if served is None:
+            defer = np.ones(n, bool)
+        else:
+            version = served.version
+            frame = version.frame(good)
+            scores = version.gate_scores(frame)
+            if scores is None or version.threshold is None:
+                defer = np.zeros(n, bool)
+            else:
+                defer = scores >= version.threshold
+            timer.lap("gate")
+            if not defer.any():
+                answers = version.predict(frame)
+            elif not defer.all():
+                answers = version.predict(frame[~defer])
+            timer.lap("infer")
+        columns = self._columns(batch, good, positions, timer, now_ms)
+        columns |= self._decision(served, scores, defer)
+        columns |= self._answers(answers, defer)
+        columns["features"] = constant(True, n)
+        keys = [id_.encode() for id_ in good["request_id"].values]
+        headers = _traces(batch, positions)
+        SERVED.labels("answered").inc(n - int(defer.sum()))
+        outputs = [
+            Output(self._prediction_topic, keys, self._predictions.encode(columns, n), headers)
+        ]
+        if defer.any():
+            SERVED.labels("deferred").inc(int(defer.sum()))
+            outputs.append(self._defer(columns, keys, headers, np.flatnonzero(defer), now_ms))
+        return outputs
+
+    def _columns(
+        self, batch: RecordBatch, good: Columns, positions: Rows, timer: _Timer, now_ms: int
+    ) -> Columns:
+        """What every prediction has, whatever was decided."""
+        n = len(positions)
+        wait_us = np.maximum(now_ms - batch.timestamps[positions], 0) * 1000
+        return {
+            "request_id": good["request_id"],
+            "event_time": good["event_time"],
+            "predicted_at": constant(now_ms, n),
+            "entity": good["entity"],
+            "app_version": constant(self._app_version, n),
+            "timings.wait_us": Column(wait_us),
+            **{f"timings.{name}_us": constant(timer.micros[name], n) for name in _STAGES},
+            "timings.batch_size": constant(len(batch), n),
+            **{path: good[path] for path in self._paths},
+        }
+
+    def _decision(
+        self,
+        served: Served | None,
+        scores: npt.NDArray[np.float64] | None,
+        defer: npt.NDArray[np.bool_],
+    ) -> Columns:
+        n = len(defer)
+        texts: dict[str, str] = {"version": "", "dataset_id": "", "role": "none"}
+        reason: Column = constant(None, n)
+        if served is not None:
+            texts = {
+                "version": served.version.id,
+                "dataset_id": served.version.dataset_id,
+                "role": served.role,
+            }
+            if defer.any():
+                why = f"the gate's score is {served.version.threshold:.4f} or more"
+                reason = Column(_choose(defer, why, ""), defer)
+        else:
+            reason = constant("no model version is in service yet", n)
+        if scores is None:
+            gate = constant("none", n)
+        elif defer.any():
+            gate = Column(_choose(defer, "defer", "admit"))
+        else:
+            gate = constant("admit", n)
+        return {
+            **{name: constant(text, n) for name, text in texts.items()},
+            "reason": reason,
+            "status": Column(_choose(defer, "deferred", "answered"))
+            if defer.any()
+            else constant("answered", n),
+            "gate_decision": gate,
+            "gate_score": constant(None, n) if scores is None else Column(scores),
+        }
+
+    def _answers(self, answers: Answers | None, defer: npt.NDArray[np.bool_]) -> Columns:
+        """Answers of all rows: the model's where it was asked, the fallback's elsewhere."""
+        n = len(defer)
+        k = len(self._task.classes)
+        empty = Column(np.zeros((n, 0)))
+        if answers is None:
+            return {
+                "answer": constant(self._fallback, n),
+                "probability": constant(None, n),
+                "probabilities": empty,
+            }
+        admit = ~defer
+        if admit.all():
+            answer = Column(answers.answer)
+        else:
+            filled = np.empty(n, answers.answer.dtype)
+            filled[:] = self._fallback
+            filled[admit] = answers.answer
+            answer = Column(filled)
+        return {
+            "answer": answer,
+            "probability": _spread(answers.probability, admit),
+            "probabilities": empty
+            if answers.probabilities is None
+            else _spread_lists(answers.probabilities, admit, k),
+        }
+
+    @property
+    def _fallback(self) -> Any:
+        fallback = self._task.fallback
+        return float(fallback) if self._task.kind == "regression" else fallback
+
+    def _defer(
+        self,
+        columns: Columns,
+        keys: list[bytes],
+        headers: dict[int, Headers],
+        rows: Rows,
+        now_ms: int,
+    ) -> Output:
+        n = len(rows)
+        taken = _take(columns, rows)
+        taken["deferred_at"] = constant(now_ms, n)
+        taken["fallback"] = constant(self._fallback, n)
+        return Output(
+            self._deferred_topic,
+            [keys[row] for row in rows],
+            self._deferred.encode(taken, n),
+            {i: headers[int(row)] for i, row in enumerate(rows) if int(row) in headers},
+        )
+
+    @staticmethod
+    def _refused(batch: RecordBatch, decoded: Batch, checked: Checked) -> list[DeadLetter]:
+        letters = [
+            DeadLetter(
+                f.position, f.reason, f.message, f.request_id or _id_of(batch.keys[f.position])
+            )
+            for f in decoded.failures
+        ]
+        ids = decoded.columns["request_id"].values if checked.reasons else ()
+        for row, message in checked.reasons.items():
+            position = int(decoded.index[row])
+            if row in checked.bad_ids:
+                letters.append(DeadLetter(position, "invalid-id", message))
+            else:
+                letters.append(DeadLetter(position, "invalid", message, ids[row]))
+        return letters
+
+    def _reject(
+        self,
+        batch: RecordBatch,
+        letters: list[DeadLetter],
+        decoded: Batch,
+        timer: _Timer,
+        now_ms: int,
+    ) -> list[Output]:
+        """Tell the producers of refused requests, where the request id could be read."""
+        told = [letter for letter in letters if letter.request_id]
+        if not told:
+            return []
+        n = len(told)
+        positions = np.array([letter.position for letter in told], np.int64)
+        times = batch.timestamps[positions].copy()
+        rows = {int(position): row for row, position in enumerate(decoded.index)}
+        for i, letter in enumerate(told):
+            row = rows.get(letter.position)
+            if row is not None and "event_time" not in letter.message:
+                times[i] = decoded.columns["event_time"].values[row]
+        ids = np.empty(n, object)
+        ids[:] = [letter.request_id for letter in told]
+        reasons = np.empty(n, object)
+        reasons[:] = [f"{letter.reason}: {letter.message}" for letter in told]
+        good: Columns = {
+            "request_id": Column(ids),
+            "event_time": Column(times),
+            "entity": constant(None, n),
+            **{path: constant(None, n) for path in self._paths},
+        }
+        columns = self._columns(batch, good, positions, timer, now_ms)
+        columns |= {
+            name: constant(text, n)
+            for name, text in {
+                "status": "rejected",
+                "version": "",
+                "dataset_id": "",
+                "role": "none",
+                "gate_decision": "none",
+            }.items()
+        }
+        columns |= {name: constant(None, n) for name in ("answer", "probability", "gate_score")}
+        columns |= {
+            "reason": Column(reasons),
+            "probabilities": Column(np.zeros((n, 0))),
+            "features": Column(np.zeros(n, bool)),
+        }
+        SERVED.labels("rejected").inc(n)
+        return [
+            Output(
+                self._prediction_topic,
+                [id_.encode() for id_ in ids],
+                self._predictions.encode(columns, n),
+                _traces(batch, positions),
+            )
+        ]
+
+
+def _id_of(key: bytes | None) -> str | None:
+    """The request id that a record's key gives, where its value gives none."""
+    if not key or len(key) > MAX_ID_BYTES:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _traces(batch: RecordBatch, positions: Rows) -> dict[int, Headers]:
+    """The trace context of requests that have one, for what answers them."""
+    if not batch.headers:
+        return {}
+    found = {}
+    for i, position in enumerate(positions):
+        kept = [
+            h for h in batch.headers.get(int(position), ()) if h[0] in ("traceparent", "tracestate")
+        ]
+        if kept:
+            found[i] = kept
+    return found
+
+
+def _take(columns: Columns, rows: Rows) -> Columns:
+    return {path: column.take(rows) for path, column in columns.items()}
+
+
+def _choose(where: npt.NDArray[np.bool_], yes: str, no: str) -> npt.NDArray[np.object_]:
+    return np.array([no, yes], object)[where.astype(np.intp)]
+
+
+def _spread(values: npt.NDArray[np.float64] | None, admit: npt.NDArray[np.bool_]) -> Column:
+    if values is None:
+        return constant(None, len(admit))
+    if admit.all():
+        return Column(values)
+    spread = np.full(len(admit), np.nan)
+    spread[admit] = values
+    return Column(spread, admit)
+
+
+def _spread_lists(values: npt.NDArray[np.float64], admit: npt.NDArray[np.bool_], k: int) -> Column:
+    if admit.all():
+        return Column(values)
+    spread = np.empty(len(admit), object)
+    rows = iter(values)
+    for i, admitted in enumerate(admit):
+        spread[i] = next(rows) if admitted else np.zeros(0)
+    return Column(spread)

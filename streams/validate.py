@@ -1,0 +1,141 @@
+"""Which requests can be served: the task's rules over columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.codec import MAX_ID_BYTES
+from schemas.columns import Column, Columns
+from schemas.features import Category, Feature, Integer, Number
+from streams.task import Task, millis
+
+Mask = npt.NDArray[np.bool_]
+
+# A name longer than this is not a category but a mistake; it also bounds a prediction's size.
+MAX_CATEGORY_BYTES = 1024
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What validation found in n requests.
+
+    columns: the requests', with unknown categories made missing where the task says so.
+    good: bool (n,). reasons: for each bad row why, all its problems, by row.
+    bad_ids: rows whose request id itself is not valid, so that nobody can be answered.
+    """
+
+    columns: Columns
+    good: Mask
+    reasons: dict[int, str]
+    bad_ids: frozenset[int]
+
+
+def validate(task: Task, columns: Columns, now_ms: int) -> Checked:
+    """Check decoded requests against the task; `now_ms` is the worker's clock."""
+    n = len(columns["request_id"])
+    problems: dict[int, list[str]] = defaultdict(list)
+    bad_ids = _check_ids(columns["request_id"], problems)
+    _check_event_times(task, columns["event_time"].values, now_ms, problems)
+    cleaned = dict(columns)
+    for feature in task.features:
+        path = f"features.{feature.name}"
+        cleaned[path] = _check_feature(feature, columns[path], problems)
+    good = np.ones(n, bool)
+    if problems:
+        good[list(problems)] = False
+    reasons = {row: "; ".join(found) for row, found in problems.items()}
+    return Checked(cleaned, good, reasons, bad_ids)
+
+
+def _check_ids(ids: Column, problems: dict[int, list[str]]) -> frozenset[int]:
+    bad = set()
+    for row, id_ in enumerate(ids.values):
+        # A string has at most four bytes a character: most ids need no encoding to be judged.
+        if id_ and (len(id_) * 4 <= MAX_ID_BYTES or len(id_.encode()) <= MAX_ID_BYTES):
+            continue
+        bad.add(row)
+        size = len(id_.encode())
+        problems[row].append(f"request_id has {size} bytes; it must have 1 to {MAX_ID_BYTES}")
+    return frozenset(bad)
+
+
+def _check_event_times(
+    task: Task, times: npt.NDArray[np.int64], now_ms: int, problems: dict[int, list[str]]
+) -> None:
+    earliest, latest = (bound and millis(bound) for bound in task.event_times)
+    low = earliest or 0
+    high = now_ms + DAY_MS if latest is None else latest
+    for row in np.flatnonzero((times < low) | (times > high)):
+        problems[int(row)].append(
+            f"event_time {_iso(int(times[row]))} is not between {_iso(low)} and {_iso(high)}"
+        )
+
+
+def _iso(time_ms: int) -> str:
+    try:
+        return str(np.datetime64(time_ms, "ms")) + "Z"
+    except (OverflowError, ValueError):
+        return f"{time_ms} ms"
+
+
+def _check_feature(feature: Feature, column: Column, problems: dict[int, list[str]]) -> Column:
+    present = np.ones(len(column), bool) if column.valid is None else column.valid
+    if isinstance(feature, Number | Integer):
+        _check_range(feature, column, present, problems)
+    elif isinstance(feature, Category):
+        return _check_category(feature, column, present, problems)
+    return column
+
+
+def _check_range(
+    feature: Number | Integer, column: Column, present: Mask, problems: dict[int, list[str]]
+) -> None:
+    values = column.values
+    rules: list[tuple[Mask, Callable[[object], str]]] = []
+    if isinstance(feature, Number):
+        rules.append((~np.isfinite(values), lambda value: f"is {value}; it must be finite"))
+    # A comparison with NaN is false, so that it is told of once, as not finite.
+    if feature.low is not None:
+        rules.append(
+            (values < feature.low, lambda value: f"is {value}, below {feature.low} {feature.unit}")
+        )
+    if feature.high is not None:
+        rules.append(
+            (
+                values > feature.high,
+                lambda value: f"is {value}, above {feature.high} {feature.unit}",
+            )
+        )
+    for broken, say in rules:
+        for row in np.flatnonzero(broken & present):
+            problems[int(row)].append(f"{feature.name} {say(values[row])}".rstrip())
+
+
+def _check_category(
+    feature: Category, column: Column, present: Mask, problems: dict[int, list[str]]
+) -> Column:
+    allowed = None if feature.values is None else frozenset(feature.values)
+    missing: list[int] = []
+    for row in np.flatnonzero(present):
+        name = column.values[row]
+        if len(name) * 4 > MAX_CATEGORY_BYTES and len(name.encode()) > MAX_CATEGORY_BYTES:
+            problems[int(row)].append(
+                f"{feature.name} has {len(name.encode())} bytes; at most {MAX_CATEGORY_BYTES}"
+            )
+        elif allowed is not None and name not in allowed:
+            if feature.unknown == "missing":
+                missing.append(int(row))
+            else:
+                known = ", ".join(sorted(allowed)[:8]) + (", …" if len(allowed) > 8 else "")
+                problems[int(row)].append(f"{feature.name} is {name!r}; known are {known}")
+    if not missing:
+        return column
+    valid = present.copy()
+    valid[missing] = False
+    return Column(column.values, valid)

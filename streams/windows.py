@@ -1,0 +1,63 @@
+"""Windows: which spans of event time a pane belongs to, and when they are worth telling of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from streams.task import Window
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """One window: its name, start (inclusive) and end (exclusive) in milliseconds."""
+
+    name: str
+    start: int
+    end: int
+
+    def panes(self, pane_ms: int) -> range:
+        """The starts of the panes that it is the union of."""
+        return range(self.start, self.end, pane_ms)
+
+
+def _ms(window: Window) -> tuple[int, int]:
+    return (
+        round(window.length.total_seconds() * 1000),
+        round(window.slide.total_seconds() * 1000),
+    )
+
+
+def spans_of(window: Window, pane_start: int) -> Iterator[Span]:
+    """Every window of this kind that holds the pane, earliest first.
+
+    Windows start at the multiples of the slide since 1970 UTC.
+    """
+    length, slide = _ms(window)
+    last = pane_start // slide * slide
+    for start in range(last - length + slide, last + 1, slide):
+        yield Span(window.name, start, start + length)
+
+
+def begun(span: Span, window: Window, watermark: int) -> bool:
+    """Whether event time has come to the span's last slide.
+
+    A sliding window whose end is far ahead says nothing that an earlier one does not.
+    """
+    _, slide = _ms(window)
+    return span.end - slide <= watermark
+
+
+def ended_between(window: Window, before: int, now: int) -> Iterator[Span]:
+    """The windows whose last slide event time has come to since `before` (at most 1,000)."""
+    length, slide = _ms(window)
+    first = before // slide + 1
+    last = now // slide
+    for number in range(max(first, last - 999), last + 1):
+        end = number * slide + slide
+        yield Span(window.name, end - length, end)
+
+
+def oldest_needed(windows: tuple[Window, ...], watermark: int, horizon_ms: int) -> int:
+    """Panes that start before this are in no window that a truth can still change."""
+    return watermark - horizon_ms - 2 * max(_ms(window)[0] for window in windows)
