@@ -1,0 +1,112 @@
+"""Creates a task's topics from the table, and says where existing ones differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from services.contract import Contract
+
+TIMEOUT_S = 30
+"""Longest wait for the broker's answer: creating thirteen topics takes a second or two."""
+
+
+class AdminError(RuntimeError):
+    """The topics cannot be as the task needs them; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting of an existing topic that is not what the table says."""
+
+    topic: str
+    setting: str
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.setting} is {self.found}, the table says {self.wanted}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``create_topics`` found and did; names are full topic names."""
+
+    created: list[str] = field(default_factory=list)
+    existing: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+
+def create_topics(contract: Contract, librdkafka: Mapping[str, Any]) -> Report:
+    """Create the topics that are missing, with their partitions and policies; check the others.
+
+    Settings that differ are reported and left alone: an operator may have meant them. Raises
+    AdminError where a topic has another number of partitions than the task says (the keys of
+    one request would lie in different partitions, and nothing would join), or where the broker
+    refuses to create one.
+    """
+    client = AdminClient({"log_level": 0, **librdkafka})
+    existing = client.list_topics(timeout=TIMEOUT_S).topics
+    missing = [
+        NewTopic(
+            name,
+            num_partitions=contract.partitions_of(topic),
+            replication_factor=-1,  # the cluster's own default
+            config=topic.config(contract.horizon_ms),
+        )
+        for name, topic in contract.topics()
+        if name not in existing
+    ]
+    created = list(_create(client, missing)) if missing else []
+    there = [name for name, _ in contract.topics() if name not in created]
+    # One that somebody else created in the meantime is checked like those that were there.
+    if set(there) - set(existing):
+        existing = client.list_topics(timeout=TIMEOUT_S).topics
+    _check_partitions(contract, {name: len(existing[name].partitions) for name in there})
+    return Report(created, there, list(_differences(client, contract, there)))
+
+
+def _create(client: AdminClient, topics: list[NewTopic]) -> Iterator[str]:
+    refused = []
+    for name, done in client.create_topics(topics, operation_timeout=TIMEOUT_S).items():
+        try:
+            done.result(timeout=TIMEOUT_S)
+            yield name
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                refused.append(f"- {name}: {error.args[0].str()}")
+    if refused:
+        raise AdminError("the broker did not create these topics:\n" + "\n".join(refused))
+
+
+def _check_partitions(contract: Contract, found: Mapping[str, int]) -> None:
+    wrong = [
+        f"- {name} has {found[name]}, the task says {contract.partitions_of(topic)}"
+        for name, topic in contract.topics()
+        if name in found and found[name] != contract.partitions_of(topic)
+    ]
+    if wrong:
+        raise AdminError(
+            f"topics of {contract.task} have another number of partitions than the task, and "
+            "records of one request would not meet:\n" + "\n".join(wrong) + "\nSet the task's "
+            "partitions to what the topics have, or give the task another name."
+        )
+
+
+def _differences(client: AdminClient, contract: Contract, there: list[str]) -> Iterator[Difference]:
+    if not there:
+        return
+    wanted = {name: topic.config(contract.horizon_ms) for name, topic in contract.topics()}
+    answers: dict[ConfigResource, Future[dict[str, Any]]] = client.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, name) for name in there]
+    )
+    for resource, answer in answers.items():
+        found = answer.result(timeout=TIMEOUT_S)
+        for setting, value in wanted[resource.name].items():
+            if found[setting].value != value:
+                yield Difference(resource.name, setting, value, found[setting].value)

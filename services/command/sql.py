@@ -1,0 +1,76 @@
+"""``weir sql``: questions to ClickHouse while the system runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from services.command.context import JsonOption, TaskOption, open_context
+from services.command.output import CommandError, note, print_table, table
+
+MOST_SHOWN = 1000
+"""Rows of a table for a person; --format csv and json have no limit."""
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def sql(
+    statement: Annotated[
+        str | None,
+        typer.Argument(
+            help="The query; without it, it is read from stdin. Tables: requests, predictions, …",
+            show_default=False,
+        ),
+    ] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", "-f", help="json gives an object a line.")
+    ] = Format.table,
+    as_json: JsonOption = False,
+    task: TaskOption = None,
+) -> None:
+    """Query the running ClickHouse, as a user that can only read."""
+    from services.command.clickhouse import client, stream
+
+    context = open_context(task)
+    text = (sys.stdin.read() if statement is None else statement).strip().rstrip(";")
+    if not text:
+        raise CommandError('say what to ask: weir sql "SELECT count() FROM predictions"', code=2)
+    connected = client(context, context.contract.task)
+    chosen = Format.json if as_json else format_
+    if chosen is Format.table:
+        _print_table(stream(connected, text, "JSONCompactStringsEachRowWithNamesAndTypes"))
+        return
+    wire = "JSONEachRow" if chosen is Format.json else "CSVWithNames"
+    for chunk in stream(connected, text, wire):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _print_table(chunks: Iterable[bytes]) -> None:
+    import json
+
+    lines = b"".join(chunks).splitlines()
+    if not lines:
+        note("done")
+        return
+    names, types, *found = (json.loads(line) for line in lines[: MOST_SHOWN + 2])
+    numeric = ("Int", "UInt", "Float", "Decimal", "Nullable(Int", "Nullable(UInt", "Nullable(Float")
+    shown = table()
+    for name, type_ in zip(names, types, strict=True):
+        shown.add_column(name, justify="right" if type_.startswith(numeric) else "left")
+    for row in found:
+        shown.add_row(*("" if value is None else value for value in row))
+    print_table(shown)
+    total = len(lines) - 2
+    if total > MOST_SHOWN:
+        note(f"the first {MOST_SHOWN:,} of {total:,} rows; --format csv prints all")

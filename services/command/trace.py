@@ -1,0 +1,179 @@
+"""``weir trace``: everything known of one request, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schemas.topics import TOPICS, Topic
+from services.command.context import Context, JsonOption, TaskOption, open_context
+from services.command.output import CommandError, note, out, print_json, time_text
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+    from services.command.decoding import Decoder
+    from services.command.reading import Stored
+
+ABOUT_REQUESTS = tuple(topic for topic in TOPICS if topic.key == "request id")
+DEAD_LETTERS = next(topic for topic in TOPICS if topic.name == "dead-letters")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing known of the request; ``offset`` with topic and partition is its identity."""
+
+    time: int
+    topic: Topic
+    partition: int
+    offset: int
+    value: dict[str, Any]
+    kept_in: str
+    """``topic``, ``ClickHouse`` or ``both``."""
+
+
+@dataclass
+class Trace:
+    """All events of a request by time, and where they were looked for."""
+
+    request_id: str
+    events: list[Event] = field(default_factory=list)
+    read: dict[str, list[int]] = field(default_factory=dict)
+    """Partitions read, by full topic name."""
+    clickhouse: str = "not asked"
+
+
+def trace(
+    request_id: Annotated[str, typer.Argument(help="The id that the producer gave it.")],
+    task: TaskOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything known of one request, from request to outcome, in order of time.
+
+    Reads the topics, and ClickHouse where it answers (which may hold what topics no longer do).
+    """
+    context = open_context(task)
+    found = Trace(request_id)
+    failure = _read_topics(context, found)
+    _read_clickhouse(context, found)
+    found.events.sort(key=lambda event: (event.time, TOPICS.index(event.topic), event.offset))
+    if as_json:
+        print_json(_plain(context, found))
+    else:
+        _show(context, found)
+    if not found.events:
+        if failure:
+            raise failure
+        raise CommandError(f"nothing is known of the request {request_id}")
+
+
+def _read_topics(context: Context, found: Trace) -> CommandError | None:
+    """Look through the topics; the error where no broker answers, since ClickHouse may."""
+    from services.command.decoding import Decoder
+    from services.command.reading import reader
+
+    with reader(context.kafka) as consumer:
+        try:
+            for topic in (*ABOUT_REQUESTS, DEAD_LETTERS):
+                decoder = Decoder(context, topic)
+                for stored in _about(consumer, context, decoder, found):
+                    place = (stored.partition, stored.offset)
+                    value = decoder.read(stored)
+                    found.events.append(Event(stored.time, topic, *place, value, "topic"))
+        except CommandError as error:
+            return error
+    return None
+
+
+def _about(
+    consumer: Consumer, context: Context, decoder: Decoder, found: Trace
+) -> Iterator[Stored]:
+    """Records of one topic about the request.
+
+    First the partition that Java's default partitioner gives the id, as ours do; if nothing is
+    there, the others: a producer in another language may partition in its own way.
+    """
+    from services.command.reading import partition_of, partitions, read_all
+
+    name = decoder.topic.topic(context.contract.task)
+    numbers = partitions(consumer, name)
+    by_id = decoder.topic.key == "request id"
+    home = [partition_of(found.request_id.encode(), len(numbers))] if by_id else numbers
+    for some in (home, [number for number in numbers if number not in home]):
+        if not some:
+            continue
+        found.read.setdefault(name, []).extend(some)
+        records = [
+            stored
+            for stored in read_all(consumer, name, some)
+            if decoder.is_about(stored, found.request_id)
+        ]
+        if records:
+            yield from records
+            return
+
+
+def _read_clickhouse(context: Context, found: Trace) -> None:
+    from services.command.clickhouse import ClickHouseError, request_rows
+
+    try:
+        rows = request_rows(context, [*ABOUT_REQUESTS, DEAD_LETTERS], found.request_id)
+    except ClickHouseError as error:
+        found.clickhouse = f"not read ({error})"
+        return
+    found.clickhouse = f"{len(rows)} records"
+    by_place = {(e.topic.name, e.partition, e.offset): n for n, e in enumerate(found.events)}
+    for row in rows:
+        at = by_place.get((row.topic.name, row.partition, row.offset))
+        if at is None:
+            found.events.append(
+                Event(row.time, row.topic, row.partition, row.offset, row.value, "ClickHouse")
+            )
+        else:
+            event = found.events[at]
+            found.events[at] = Event(
+                event.time, event.topic, event.partition, event.offset, event.value, "both"
+            )
+
+
+def _plain(context: Context, found: Trace) -> dict[str, Any]:
+    return {
+        "request_id": found.request_id,
+        "events": [
+            {
+                "time": time_text(event.time),
+                "record": event.topic.record,
+                "topic": event.topic.topic(context.contract.task),
+                "partition": event.partition,
+                "offset": event.offset,
+                "kept_in": event.kept_in,
+                "value": event.value,
+            }
+            for event in found.events
+        ],
+        "read": found.read,
+        "clickhouse": found.clickhouse,
+    }
+
+
+def _show(context: Context, found: Trace) -> None:
+    from services.command.decoding import one_line
+
+    first = found.events[0].time if found.events else 0
+    for event in found.events:
+        place = f"{event.topic.topic(context.contract.task)}[{event.partition}]@{event.offset}"
+        kept = {"topic": "", "ClickHouse": "  (only in ClickHouse)", "both": ""}[event.kept_in]
+        after = f"+{event.time - first:,} ms"
+        head = f"{time_text(event.time)}  {after:>12}  {event.topic.record:<11}"
+        out.print(f"[bold]{head}[/bold]  [dim]{place}{kept}[/dim]", soft_wrap=True)
+        shown = {k: v for k, v in event.value.items() if k not in ("request_id", "value", "key")}
+        out.print(f"    {one_line(shown)}", markup=False, soft_wrap=True)
+    read = ", ".join(
+        f"{name} ({'partition' if len(some) == 1 else 'partitions'} "
+        f"{', '.join(map(str, sorted(some)))})"
+        for name, some in found.read.items()
+    )
+    note(f"read: {read or 'no topic'}; ClickHouse: {found.clickhouse}")

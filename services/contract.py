@@ -1,0 +1,140 @@
+"""What other programs need to know of a task, kept so that they need not run its file.
+
+A task's file imports scikit-learn, which takes seconds; a command that only lists topics or
+decodes records reads the contract that the last start recorded:
+
+    <home>/schemas/<task>/task.json              names, numbers, the kind of target
+    <home>/schemas/<task>/<record>/<n>.avsc      every version of each record's schema
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.history import History, HistoryError, record_versions
+from schemas.records import Kind, Schema
+from schemas.topics import TOPICS, Topic
+
+if TYPE_CHECKING:
+    from schemas.codec import Codec
+    from streams.task import Task
+
+
+class ContractError(RuntimeError):
+    """The task's records cannot be what they are; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A task as its producers and consumers see it; ``schemas`` by record name."""
+
+    task: str
+    reference: str
+    kind: Kind
+    target: str
+    partitions: int
+    horizon_ms: int
+    classes: list[str]
+    signals: list[str]
+    windows: list[str]
+    doc: str = ""
+    schemas: Mapping[str, Schema] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, task: Task, reference: str) -> Contract:
+        """The contract of a loaded task; ``reference`` is what it was loaded from."""
+        return cls(
+            task=task.name,
+            reference=reference,
+            kind=task.kind,
+            target=task.target.name,
+            partitions=task.partitions,
+            horizon_ms=task.horizon_ms,
+            classes=task.classes,
+            signals=list(task.signals),
+            windows=[window.name for window in task.windows],
+            doc=task.doc,
+            schemas=task.schemas(),
+        )
+
+    @property
+    def features(self) -> Schema:
+        """The Avro record of the task's inputs."""
+        fields: list[dict[str, Any]] = self.schemas["request"]["fields"]
+        schema: Schema = next(f["type"] for f in fields if f["name"] == "features")
+        return schema
+
+    def topics(self) -> Iterator[tuple[str, Topic]]:
+        """Every topic of the task, with its full name."""
+        return ((topic.topic(self.task), topic) for topic in TOPICS)
+
+    def topic(self, name: str) -> Topic:
+        """The topic called ``predictions`` or ``<task>.predictions``; KeyError lists all."""
+        short = name.removeprefix(f"{self.task}.")
+        for topic in TOPICS:
+            if topic.name == short:
+                return topic
+        raise KeyError(
+            f"the task {self.task} has no topic {name}; its topics are "
+            f"{', '.join(topic.name for topic in TOPICS)}"
+        )
+
+    def partitions_of(self, topic: Topic) -> int:
+        """How many partitions the topic is created with."""
+        return self.partitions if topic.partitioned else 1
+
+    def codec(self, record: str, home: Path | None = None) -> Codec:
+        """Reads and writes a record; with ``home``, also what older versions wrote."""
+        from schemas.codec import Codec  # NumPy: not for those who only list
+
+        registry = None if home is None else history(home, self.task).registry()
+        return Codec(self.schemas[record], registry)
+
+
+def history(home: Path, task: str) -> History:
+    """The versions of a task's schemas in a deployment."""
+    return History(home / "schemas" / task)
+
+
+def record(contract: Contract, home: Path) -> list[Path]:
+    """Keep the contract in ``home``; returns the schema versions that are new.
+
+    Raises ContractError, and changes nothing, where the task's records changed so that the
+    records already written could not be read any more.
+    """
+    versions = history(home, contract.task)
+    try:
+        added = record_versions(contract.schemas, versions)
+    except HistoryError as error:
+        raise ContractError(
+            f"the task {contract.task} changed so that its older records cannot be read:\n{error}\n"
+            "Undo that change, or make it a compatible one (a new feature is nullable, a feature "
+            "keeps its type), or give the task another name, or start in another home "
+            "(WEIR_HOME)."
+        ) from error
+    facts = {name: value for name, value in asdict(contract).items() if name != "schemas"}
+    path = versions.folder / "task.json"
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    draft.replace(path)
+    return added
+
+
+def recorded(home: Path, task: str) -> Contract | None:
+    """The contract that was kept in ``home`` for a task of this name, or None."""
+    versions = history(home, task)
+    try:
+        facts = json.loads((versions.folder / "task.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    newest = {name: versions.newest(name) for name in versions.records()}
+    return Contract(**facts, schemas={n: schema for n, schema in newest.items() if schema})
+
+
+def recorded_tasks(home: Path) -> list[str]:
+    """Names of the tasks that have a contract in ``home``."""
+    return sorted(path.parent.name for path in (home / "schemas").glob("*/task.json"))
