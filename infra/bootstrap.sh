@@ -54,9 +54,13 @@ jars_are_there() {
 
 # All that is missing at once, before anything is downloaded.
 need_system_packages() {
-  local missing=() version
+  local missing=() version python
   if [[ ! -x .venv/bin/python ]]; then
-    find_python >/dev/null || missing+=(python3 python3-venv)
+    if ! python="$(find_python)"; then
+      missing+=(python3 python3-venv)
+    elif ! { find_uv || has_venv "$python" || has_pip "$python"; }; then
+      missing+=(python3-venv)
+    fi
   fi
   if [[ $PURPOSE != lint ]]; then
     if jars_are_there; then
@@ -96,29 +100,35 @@ need_python() {
   PYTHON="$(find_python)" || fail "Python 3.11 or 3.12 is missing, and this system's python3 is another version."
 }
 
+# Debian splits venv and pip from Python: either will do to get uv, and neither touches the system.
+has_venv() { "$1" -c 'import venv, ensurepip' 2>/dev/null; }
+has_pip() { "$1" -m pip --version >/dev/null 2>&1; }
+
 UV=""
+find_uv() {
+  local candidate
+  for candidate in .uv/bin/uv uv; do
+    if "$candidate" --version >/dev/null 2>&1; then
+      UV="$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
 need_uv() {
-  [[ -n $UV ]] && return
-  if .uv/bin/uv --version >/dev/null 2>&1; then
-    UV=.uv/bin/uv
-    return
-  elif uv --version >/dev/null 2>&1; then
-    UV=uv
-    return
-  fi
+  find_uv && return
   need_python
   say "installing uv into .uv/"
   rm -rf .uv
-  # Debian splits venv and pip from Python; any one of them will do, and none touches the system.
-  if "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null; then
+  local quietly=(--quiet --disable-pip-version-check --root-user-action=ignore)
+  if has_venv "$PYTHON"; then
     "$PYTHON" -m venv .uv
-    .uv/bin/python -m pip install --quiet --root-user-action=ignore --disable-pip-version-check "$UV_PIN"
-  elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
-    "$PYTHON" -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --target .uv "$UV_PIN"
+    .uv/bin/python -m pip install "${quietly[@]}" "$UV_PIN"
+  elif has_pip "$PYTHON"; then
+    "$PYTHON" -m pip install "${quietly[@]}" --target .uv "$UV_PIN"
   else
-    install python3-venv
-    "$PYTHON" -m venv .uv || fail "$PYTHON has no venv module; install it, or uv itself, and run this again."
-    .uv/bin/python -m pip install --quiet --root-user-action=ignore --disable-pip-version-check "$UV_PIN"
+    fail "$PYTHON has neither venv nor pip: install one of them (Debian: python3-venv), or uv itself, and run this again."
   fi
   UV=.uv/bin/uv
 }

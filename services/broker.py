@@ -22,6 +22,7 @@ import shutil
 import socket
 import string
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -221,7 +222,8 @@ def _copy_dependencies(pom: Path, into: Path) -> None:
     done = subprocess.run(
         [
             *(maven, "--quiet", "--batch-mode", "--file", str(pom)),
-            "dependency:copy-dependencies",
+            # By its full name: when it cannot be had, Maven then says why.
+            "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
             "-DincludeScope=runtime",
             f"-DoutputDirectory={into}",
         ],
@@ -244,4 +246,7 @@ def _read(path: Path) -> str | None:
 
 
 if __name__ == "__main__":  # `python -m services.broker`: fetch the jars, as part of set-up
-    Broker(Path(".weir/broker"), port=9092).ensure_jars()
+    try:
+        Broker(Path(".weir/broker"), port=9092).ensure_jars()
+    except BrokerError as error:
+        sys.exit(str(error))
