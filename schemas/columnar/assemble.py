@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columnar.types import COLUMN_DTYPES, MISSING, Field
+from schemas.columnar.types import COLUMN_DTYPES, MISSING, Field, Kind
 from schemas.columns import Column
 
 
@@ -20,17 +20,14 @@ def columns_of_rows(leaves: Sequence[Field], rows: Sequence[Sequence[Any]]) -> l
 
 def _column(leaf: Field, values: Sequence[Any]) -> Column:
     dtype, n = COLUMN_DTYPES[leaf.kind], len(values)
-    valid = None
-    if None in map(_none_or_value, values):
-        valid = np.fromiter((value is not None for value in values), np.bool_, n)
-        missing = MISSING[leaf.kind]
-        values = [missing if value is None else value for value in values]
-    return Column(np.fromiter(values, dtype, n), valid)
-
-
-def _none_or_value(value: Any) -> Any:
-    """None for None, else something that compares without surprises (arrays do not)."""
-    return None if value is None else True
+    # `in` compares: quick for plain values, wrong for arrays.
+    nulls = any(value is None for value in values) if leaf.kind is Kind.DOUBLES else None in values
+    if not nulls:
+        return Column(np.fromiter(values, dtype, n))
+    valid = np.fromiter((value is not None for value in values), np.bool_, n)
+    missing = MISSING[leaf.kind]
+    plain = [missing if value is None else value for value in values]
+    return Column(np.fromiter(plain, dtype, n), valid)
 
 
 def patch(

@@ -171,18 +171,36 @@ def _enum(cursor: Cursor, field: Field) -> np.ndarray:
 
 
 def _string(cursor: Cursor, field: Field) -> np.ndarray:
-    n, sizes, text = len(cursor), cursor.lengths(), cursor.batch.text
+    sizes, text = cursor.lengths(), cursor.batch.text
     starts = cursor.pos.tolist()
+    repeated = _repeated(cursor, sizes)
     cursor.pos += sizes
-    values = [text[a:b] for a, b in zip(starts, cursor.pos.tolist(), strict=True)]
+    ends = cursor.pos.tolist()
+    if repeated:
+        starts, ends = starts[:1], ends[:1]
+    values = [text[a:b] for a, b in zip(starts, ends, strict=True)]
     if not "".join(values).isascii():
         for i, value in enumerate(values):
             if not value.isascii():
                 try:
                     values[i] = value.encode("latin-1").decode()
                 except UnicodeDecodeError:
-                    cursor.pos[i] = cursor.batch.parking
-    return np.fromiter(values, object, n)
+                    cursor.pos[slice(None) if repeated else i] = cursor.batch.parking
+    if repeated:
+        values *= len(cursor)
+    return np.fromiter(values, object, len(cursor))
+
+
+def _repeated(cursor: Cursor, sizes: Positions) -> bool:
+    """Whether all records have the same bytes next, as with ids of versions and data sets."""
+    size, data, pos = int(sizes[0]), cursor.batch.data, cursor.pos
+    first, last = int(pos[0]), int(pos[-1])
+    if size == 0 or size != sizes[-1] or (sizes != size).any():
+        return False
+    if data[first : first + size].tobytes() != data[last : last + size].tobytes():
+        return False
+    every = cursor.batch.windows(f"V{size}")[pos].view(np.uint8).reshape(len(pos), size)
+    return bool((every == every[0]).all())
 
 
 def _bytes(cursor: Cursor, field: Field) -> np.ndarray:
@@ -193,8 +211,37 @@ def _bytes(cursor: Cursor, field: Field) -> np.ndarray:
     return np.fromiter(values, object, n)
 
 
+def _doubles(cursor: Cursor, field: Field) -> np.ndarray:
+    """Arrays of doubles: those of the usual length in one block at once, others singly."""
+    starts = cursor.pos.copy()
+    counts = cursor.varint()
+    k = int(np.sort(counts)[len(counts) // 2])
+    usual = (counts == k) & (cursor.end - cursor.pos >= 8 * max(k, 0) + (k > 0))
+    values = np.empty(len(cursor), object)
+    if k < 0 or not usual.any():
+        cursor.pos = starts
+        return _one_by_one(cursor, field)
+    if k > 0:
+        after = np.where(usual, cursor.pos + 8 * k, 0)
+        usual &= cursor.batch.data.take(after) == 0  # no second block
+    rows = np.flatnonzero(usual)
+    if k == 0:
+        values[rows] = np.fromiter([np.empty(0)] * len(rows), object, len(rows))
+    else:
+        blocks = cursor.batch.windows(f"V{8 * k}")[cursor.pos[rows]]
+        table = blocks.view("<f8").reshape(len(rows), k)
+        values[rows] = np.fromiter(table, object, len(rows))
+        cursor.pos[rows] += 8 * k + 1
+    others = np.flatnonzero(~usual)
+    if len(others):
+        some = Cursor(cursor.batch, starts[others], cursor.end[others])
+        values[others] = _one_by_one(some, field)
+        cursor.pos[others] = some.pos
+    return values
+
+
 def _one_by_one(cursor: Cursor, field: Field) -> np.ndarray:
-    """Arrays and maps: the scalar reader, record by record."""
+    """The scalar reader, record by record."""
     values = np.empty(len(cursor), object)
     read, raw = value_reader(field), cursor.batch.raw
     for i, (start, end) in enumerate(zip(cursor.pos.tolist(), cursor.end.tolist(), strict=True)):
@@ -215,7 +262,7 @@ _READ: dict[Kind, Callable[[Cursor, Field], Any]] = {
     Kind.STRING: _string,
     Kind.BYTES: _bytes,
     Kind.ENUM: _enum,
-    Kind.DOUBLES: _one_by_one,
+    Kind.DOUBLES: _doubles,
     Kind.STRINGS: _one_by_one,
     Kind.MAP: _one_by_one,
 }

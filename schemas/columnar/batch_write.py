@@ -68,6 +68,9 @@ class _Layout:
             yield Cell(1, has_value.view(np.uint8) << 1, sizes)
 
     def _leaf(self, field: Field, ready: Ready, active: Mask | None) -> Iterator[Cell]:
+        if ready.constant and ready.valid is not None:
+            yield Cell(1, bytes([field.null_byte]), _sizes(1, active))
+            return
         if field.null_branch is not None:
             yield from self._branch(field, ready.valid, active)
         needed = active
@@ -92,6 +95,13 @@ class _Layout:
             else:
                 yield varint_cell(sizes, needed)
             yield from self._ragged(sizes, blob)
+        elif (table := _table(field.kind, ready)) is not None:
+            k = table.shape[1]
+            if k:
+                count = long_bytes(k)
+                yield Cell(len(count), count, _sizes(len(count), needed))
+                yield Cell(8 * k, table.view(f"V{8 * k}")[:, 0], _sizes(8 * k, needed))
+            yield Cell(1, b"\0", _sizes(1, needed))
         else:
             pieces = value_pieces(field, ready)
             if needed is not None:
@@ -121,6 +131,18 @@ _NUMBERS = frozenset({Kind.DOUBLE, Kind.FLOAT, Kind.INT, Kind.LONG, Kind.BOOLEAN
 
 def _sizes(width: int, needed: Mask | None) -> Sizes | None:
     return None if needed is None else needed.astype(np.int64) * width
+
+
+def _table(kind: Kind, ready: Ready) -> npt.NDArray[np.float64] | None:
+    """Arrays of doubles of one length as (n, k); None for other kinds and ragged arrays."""
+    if kind is not Kind.DOUBLES:
+        return None
+    if isinstance(ready.values, np.ndarray):
+        return np.ascontiguousarray(ready.values, "<f8")
+    lengths = _lengths(ready.values)
+    if lengths.min() != lengths.max():
+        return None
+    return np.concatenate(ready.values).reshape(len(lengths), -1)
 
 
 def _joined(kind: Kind, values: list[str] | list[bytes]) -> tuple[Sizes, bytes]:

@@ -31,6 +31,7 @@ class Cell:
 
 def pack(cells: Sequence[Cell], n: int) -> list[bytes]:
     """n records: the kept bytes of all cells in order."""
+    cells = [cell for cell in cells if cell.width]
     width = sum(cell.width for cell in cells)
     fixed = sum(cell.width for cell in cells if cell.sizes is None)
     if not width:

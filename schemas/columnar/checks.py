@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columnar.checks_values import LISTED, listed, numbers
+from schemas.columnar.checks_values import LISTED, listed, numbers, numbers_of_objects
 from schemas.columnar.types import MISSING, Field, Kind
 from schemas.columns import Column
 
@@ -24,7 +24,7 @@ class Ready:
         of doubles maybe (n, k) float64, else a list of Python objects. Length n, or 1 if constant.
         Rows that are not `valid`, or lie in an absent record, hold a harmless value.
     valid: where the value is not null; None where there is no null.
-    constant: the one value stands for every row.
+    constant: the one value stands for every row; if `valid` is not None, every row is null.
     """
 
     values: npt.NDArray[Any] | list[Any]
@@ -32,10 +32,10 @@ class Ready:
     constant: bool = False
 
     def take(self, rows: npt.NDArray[np.int64]) -> Ready:
-        """The same for some rows, constants written out."""
+        """The same for some rows."""
         valid = None if self.valid is None else self.valid[rows]
         if self.constant:
-            return Ready(list(self.values) * len(rows), valid)
+            return Ready(self.values, valid, True)
         if isinstance(self.values, list):
             return Ready([self.values[i] for i in rows.tolist()], valid)
         return Ready(self.values[rows], valid)
@@ -71,21 +71,16 @@ def _leaf(field: Field, columns: Mapping[str, Column], n: int, active: Mask | No
     if len(values) != n or (values.ndim != 1 and field.kind is not Kind.DOUBLES):
         raise ValueError(f"{field.path}: row 0: shape {values.shape} where ({n},) was expected")
     constant = n > 1 and values.ndim == 1 and values.strides[0] == 0
+    if valid is None and values.dtype is _WIRE.get(field.kind):  # nothing left to check
+        return Ready(values[:1] if constant else values, None, constant)
+    needed = active
     if valid is not None:
-        if valid.shape != (n,) or valid.dtype != np.bool_:
-            raise ValueError(
-                f"{field.path}: row 0: `valid` must be bool ({n},), not {valid.dtype} {valid.shape}"
-            )
-        if valid.all():
-            valid = None
-        else:
-            nulls = ~valid if active is None else active & ~valid
-            if field.null_branch is None and nulls.any():
-                raise ValueError(
-                    f"{field.path}: row {nulls.argmax()}: null, and the field has no null"
-                )
-            constant = False
-    needed = valid if active is None else active if valid is None else active & valid
+        valid = _check_valid(field, valid, n, active)
+    if valid is not None:
+        if constant and valid.strides[0] == 0:
+            return Ready([], valid, True)
+        constant = False
+        needed = valid if active is None else active & valid
     if constant:
         values = values[:1]
         needed = None if needed is None or needed.any() else np.zeros(1, np.bool_)
@@ -93,38 +88,62 @@ def _leaf(field: Field, columns: Mapping[str, Column], n: int, active: Mask | No
         return Ready(numbers(field, values, needed), valid, constant)
     if values.ndim == 2 and values.dtype == np.float64:
         return Ready(values, valid)
-    items, nulls_at = _objects(field, values, needed)
-    if nulls_at is not None:
-        if constant:
-            items, constant = [_harmless(field)] * n, False
-            nulls_at = np.ones(n, np.bool_)
-        valid = ~nulls_at if valid is None else valid & ~nulls_at
-        if field.null_branch is None:  # they are needed, or `_objects` had replaced them
-            raise _null_error(field, nulls_at)
+    return _of_objects(field, Column(values, valid), needed, constant, n)
+
+
+# dtypes that a leaf can be written from as they are; int also has a range.
+_WIRE: dict[Kind, np.dtype[Any]] = {
+    Kind.DOUBLE: np.dtype(np.float64),
+    Kind.LONG: np.dtype(np.int64),
+    Kind.BOOLEAN: np.dtype(np.bool_),
+}
+
+
+def _check_valid(field: Field, valid: Mask, n: int, active: Mask | None) -> Mask | None:
+    if valid.shape != (n,) or valid.dtype != np.bool_:
+        raise ValueError(
+            f"{field.path}: row 0: `valid` must be bool ({n},), not {valid.dtype} {valid.shape}"
+        )
+    if valid.all():
+        return None
+    if field.null_branch is None:
+        nulls = ~valid if active is None else active & ~valid
+        if nulls.any():
+            raise _null_error(field, nulls)
+    return valid
+
+
+def _of_objects(field: Field, column: Column, needed: Mask | None, constant: bool, n: int) -> Ready:
+    """Objects to a list or numbers. None is looked for only where the items do not pass as is."""
+    items: list[Any] = column.values.tolist() if column.values.ndim == 1 else list(column.values)
+    if needed is not None:
+        harmless = _harmless(field)
+        items = [
+            item if use else harmless for item, use in zip(items, needed.tolist(), strict=True)
+        ]
+    try:
+        return Ready(_converted(field, items), column.valid, constant)
+    except ValueError:
+        valid = np.array([item is not None for item in items], np.bool_)
+        if valid.all():
+            raise
+        if field.null_branch is None:
+            raise _null_error(field, ~valid) from None
+    if constant:
+        return Ready([], np.broadcast_to(valid, (n,)), True)
+    harmless = _harmless(field)
+    items = [harmless if item is None else item for item in items]
+    return Ready(_converted(field, items), valid if column.valid is None else valid & column.valid)
+
+
+def _converted(field: Field, items: list[Any]) -> list[Any] | npt.NDArray[Any]:
     if field.kind in LISTED:
-        return Ready(listed(field, items), valid, constant)
-    return Ready(numbers(field, np.array(items, object), None), valid, constant)
+        return listed(field, items)
+    return numbers(field, numbers_of_objects(field, items), None)
 
 
 def _null_error(field: Field, nulls: Mask) -> ValueError:
     return ValueError(f"{field.path}: row {nulls.argmax()}: null, and the field has no null")
-
-
-def _objects(
-    field: Field, values: npt.NDArray[Any], needed: Mask | None
-) -> tuple[list[Any], Mask | None]:
-    """The values as a list; what is not needed or None becomes harmless. And where None was."""
-    items: list[Any] = values.tolist() if values.ndim == 1 else list(values)
-    harmless = _harmless(field)
-    if needed is not None:
-        items = [
-            item if use else harmless for item, use in zip(items, needed.tolist(), strict=True)
-        ]
-    nulls = [item is None for item in items]
-    if True not in nulls:
-        return items, None
-    items = [harmless if item is None else item for item in items]
-    return items, np.array(nulls, np.bool_)
 
 
 def _harmless(field: Field) -> Any:

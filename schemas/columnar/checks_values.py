@@ -25,8 +25,6 @@ def numbers(
     field: Field, values: npt.NDArray[Any], needed: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[Any]:
     """Values in the wire's dtype; rows that are not needed are not judged."""
-    if values.dtype == object:
-        values = _numbers_of_objects(field, values)
     code = values.dtype.kind
     if field.kind is Kind.BOOLEAN:
         if code != "b":
@@ -75,15 +73,16 @@ _NUMBER_TYPES: dict[Kind, tuple[type, ...]] = {
 }
 
 
-def _numbers_of_objects(field: Field, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def numbers_of_objects(field: Field, values: list[Any]) -> npt.NDArray[Any]:
+    """A list of numbers as an array; nothing is converted from text or, but to double, from int."""
     types = _NUMBER_TYPES[field.kind]
-    for row, value in enumerate(values.tolist()):
+    for row, value in enumerate(values):
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             _fail(field, row, f"{_short(value)} in a field of type {field.kind.value}")
         if isinstance(value, int) and not -_LONG_MAX - 1 <= value <= _LONG_MAX:
             _fail(field, row, f"{value} is out of range")
     dtype = {Kind.BOOLEAN: np.bool_, Kind.INT: np.int64, Kind.LONG: np.int64}
-    return values.astype(dtype.get(field.kind, np.float64))
+    return np.array(values, dtype.get(field.kind, np.float64))
 
 
 def listed(field: Field, items: list[Any]) -> list[Any]:
@@ -120,10 +119,13 @@ def _bytes(field: Field, items: list[Any]) -> list[Any]:
 
 def _symbols(field: Field, items: list[Any]) -> list[Any]:
     index = {symbol: i for i, symbol in enumerate(field.symbols)}
-    for row, item in enumerate(items):
-        if not isinstance(item, str) or item not in index:
-            _fail(field, row, f"{_short(item)} is not one of the symbols {', '.join(index)}")
-    return [index[item] for item in items]
+    try:
+        return list(map(index.__getitem__, items))
+    except (KeyError, TypeError):
+        row = next(
+            i for i, item in enumerate(items) if not isinstance(item, str) or item not in index
+        )
+        _fail(field, row, f"{_short(items[row])} is not one of the symbols {', '.join(index)}")
 
 
 def _doubles(field: Field, items: list[Any]) -> list[Any]:

@@ -180,17 +180,17 @@ class RecordReader:
         return out
 
     def _walk(self, steps: list[_Step], body: bytes, pos: int, out: list[Any]) -> int:
-        for field, read, children, absent in steps:
+        for field, null_byte, read, children, absent in steps:
             start = pos
             try:
-                if field.null_branch is not None:
+                if null_byte is not None:
                     branch = body[pos]
                     if branch > 2 or branch == 1:
                         branch = _odd_branch(body, pos)
                         pos = read_long(body, pos)[1]
                     else:
                         pos += 1
-                    if branch == field.null_byte:
+                    if branch == null_byte:
                         out += absent
                         continue
                 if read is not None:
@@ -209,8 +209,8 @@ class RecordReader:
         return pos
 
 
-_Step = tuple[Field, Reader | None, "list[_Step]", list[Any]]
-# The last: what a null appends.
+_Step = tuple[Field, int | None, Reader | None, "list[_Step]", list[Any]]
+# The second: the byte of a null, None where there is no union. The last: what a null appends.
 
 
 def _steps(record: Field) -> list[_Step]:
@@ -218,12 +218,13 @@ def _steps(record: Field) -> list[_Step]:
     steps: list[_Step] = []
     for field in record.fields:
         if field.kind is not Kind.RECORD:
-            steps.append((field, value_reader(field), [], [None]))
+            null_byte = None if field.null_branch is None else field.null_byte
+            steps.append((field, null_byte, value_reader(field), [], [None]))
         elif field.null_branch is None:
             steps += _steps(field)
         else:
             absent = [False if leaf.presence else None for leaf in field.leaves()]
-            steps.append((field, None, _steps(field), absent))
+            steps.append((field, field.null_byte, None, _steps(field), absent))
     return steps
 
 

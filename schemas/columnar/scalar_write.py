@@ -118,6 +118,8 @@ def _only(column: list[bytes], active: list[bool]) -> list[bytes]:
 
 
 def _leaf(field: Field, ready: Ready, n: int) -> list[bytes]:
+    if ready.constant and ready.valid is not None:
+        return [bytes([field.null_byte])] * n
     column = value_pieces(field, ready)
     if ready.constant:
         column = column * n

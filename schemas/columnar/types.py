@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import Enum
 from typing import Any
 
@@ -16,6 +17,9 @@ class UnsupportedSchemaError(ValueError):
 
 class Kind(Enum):
     """What a field holds, whatever its nullability."""
+
+    # Members are singletons; Enum's own hash is a Python call, felt on every lookup by kind.
+    __hash__ = object.__hash__
 
     DOUBLE = "double"
     FLOAT = "float"
@@ -77,6 +81,7 @@ class Field:
     path: dotted names from the top record; "" for the top record itself.
     null_branch: index of "null" in the field's union, None where the field is not nullable.
     presence: this is the boolean that says whether a nullable record is there; never null.
+    null_byte, value_byte: the union's branch on the wire (its index in zigzag).
     """
 
     path: str
@@ -86,15 +91,13 @@ class Field:
     fields: tuple[Field, ...] = ()
     presence: bool = False
 
-    @property
-    def null_byte(self) -> int:
-        """The byte that says "null here": a union index in zigzag."""
-        return 2 * (self.null_branch or 0)
+    null_byte: int = dataclass_field(init=False, default=0)
+    value_byte: int = dataclass_field(init=False, default=2)
 
-    @property
-    def value_byte(self) -> int:
-        """The byte that says "a value follows"."""
-        return 2 - self.null_byte
+    def __post_init__(self) -> None:
+        if self.null_branch == 1:
+            object.__setattr__(self, "null_byte", 2)
+            object.__setattr__(self, "value_byte", 0)
 
     def leaves(self) -> Iterator[Field]:
         """Every field that is a column, in wire order.

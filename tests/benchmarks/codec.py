@@ -13,6 +13,7 @@ import io
 import json
 import timeit
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import fastavro
@@ -114,7 +115,9 @@ def measure() -> dict[str, dict[int, dict[str, float]]]:
     doubles: Any = fastavro.parse_schema(DOUBLES)
     results: dict[str, dict[int, dict[str, float]]] = {}
 
-    def note(task: str, n: int, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
+    ours: Callable[..., Any]
+
+    def note(task: str, n: int, ours: Callable[..., Any], theirs: Callable[[], Any]) -> None:
         results.setdefault(task, {})[n] = {
             "weir": us_a_record(ours, n),
             "fastavro": us_a_record(theirs, n),
@@ -123,27 +126,17 @@ def measure() -> dict[str, dict[int, dict[str, float]]]:
     for n in BATCHES:
         columns = {f"x{i}": Column(rng.normal(size=n)) for i in range(20)}
         bodies = RecordEncoder(doubles).encode(columns, n)
-        decoder = RecordDecoder(doubles)
-        note("decode 20 doubles", n, lambda: decoder.decode(bodies), fastavro_read(doubles, bodies))
+        ours = partial(RecordDecoder(doubles).decode, bodies)
+        note("decode 20 doubles", n, ours, fastavro_read(doubles, bodies))
         for nulls in (0.0, 0.1):
             some = with_timings(prediction, prediction_columns(n, nulls, rng), n, rng)
-            records = dicts(prediction, some, n)
-            encoder, reader = RecordEncoder(prediction, b"\0" * 5), RecordDecoder(prediction)
-            written = RecordEncoder(prediction).encode(some, n)
-            assert written == fastavro_write(prediction, records)()
-            kind = f"prediction, {nulls:.0%} null"
-            note(
-                f"encode {kind}",
-                n,
-                lambda: encoder.encode(some, n),
-                fastavro_write(prediction, records),
-            )
-            note(
-                f"decode {kind}",
-                n,
-                lambda: reader.decode(written),
-                fastavro_read(prediction, written),
-            )
+            records, kind = dicts(prediction, some, n), f"prediction, {nulls:.0%} null"
+            bodies = RecordEncoder(prediction).encode(some, n)
+            assert bodies == fastavro_write(prediction, records)()
+            ours = partial(RecordEncoder(prediction, b"\0" * 5).encode, some, n)
+            note(f"encode {kind}", n, ours, fastavro_write(prediction, records))
+            ours = partial(RecordDecoder(prediction).decode, bodies)
+            note(f"decode {kind}", n, ours, fastavro_read(prediction, bodies))
     return results
 
 
