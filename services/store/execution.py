@@ -56,16 +56,24 @@ class Executor:
             if call.database:
                 session.use(call.database)
             # 2. Settings; for a reader the last of them is readonly: nothing after it changes any.
-            # 3. A reader's statement is judged before it runs, in its own limited session.
             insert: InsertWithData | None = None
             if role is Role.READER:
                 session.set(reader_settings(call.settings, self.limits))
-                self.gatekeeper.judge(session, _text(call.statement), call.params)
+                # 3. A reader's statement is judged before it runs.
+                self._judge(call)
             else:
                 # An acknowledged insert must be in a part, not in a buffer.
                 session.set({"async_insert": "0", **call.settings})
                 insert = insert_with_data(call.statement)
             yield self._running(session, call, role, insert)
+
+    def _judge(self, call: Call) -> None:
+        """In a session of its own: the tree of a statement may have more rows than its result
+        may have."""
+        with self.engine.session() as session:
+            limits = reader_settings({}, self.limits)
+            session.set({name: limits[name] for name in limits if name != "max_result_rows"})
+            self.gatekeeper.judge(session, _text(call.statement), call.params)
 
     def _running(
         self, session: Session, call: Call, role: Role, insert: InsertWithData | None

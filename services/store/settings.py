@@ -15,7 +15,11 @@ class StoreSettings(BaseSettings):
 
     max_execution_time_s: float = Field(default=60.0, gt=0, description="Of one query of a reader.")
     max_memory_bytes: int = Field(default=2 << 30, gt=0, description="Of one query of a reader.")
-    max_result_rows: int = Field(default=5_000_000, gt=0, description="Of one query of a reader.")
+    max_result_rows: int = Field(
+        default=5_000_000,
+        ge=10_000,
+        description="Of one query of a reader; clients ask for 2,000 settings when they connect.",
+    )
     max_body_bytes: int = Field(
         default=512 << 20, gt=0, description="Of one request, decompressed."
     )

@@ -1,0 +1,257 @@
+"""What readers may not do, and what they may not cost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from tests.services.running_store import PASSWORD, RunningStore
+
+LONG = "SELECT count() FROM numbers(1000000000000) WHERE cityHash64(number) = 1"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    running = RunningStore(
+        tmp_path_factory.mktemp("store"),
+        max_execution_time_s=2,
+        max_memory_bytes=100_000_000,
+        max_result_rows=10_000,
+        max_body_bytes=1_000_000,
+        readers=2,
+        max_waiting=3,
+    )
+    writer = running.writer()
+    writer.command("CREATE DATABASE x")
+    writer.command("CREATE TABLE x.t (a Int64) ENGINE = MergeTree ORDER BY a")
+    writer.command("INSERT INTO x.t VALUES (1), (2)")
+    yield running
+    running.stop()
+
+
+def code_of(store: RunningStore, query: str, **params: str) -> int:
+    answer = httpx.post(store.url, params=params, content=query, timeout=30)
+    assert answer.status_code != 200, answer.text
+    return int(answer.headers["X-ClickHouse-Exception-Code"])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO x.t VALUES (3)",
+        "INSERT INTO x.t FORMAT CSV\n3",
+        "INSERT INTO FUNCTION file('/tmp/out') SELECT 1",
+        "DROP TABLE x.t",
+        "CREATE TABLE x.u (a Int64) ENGINE = Log",
+        "CREATE TEMPORARY TABLE u (a Int64)",
+        "ALTER TABLE x.t ADD COLUMN b Int64",
+        "ALTER TABLE x.t DELETE WHERE 1",
+        "DELETE FROM x.t WHERE 1",
+        "TRUNCATE TABLE x.t",
+        "RENAME TABLE x.t TO x.u",
+        "OPTIMIZE TABLE x.t FINAL",
+        "KILL QUERY WHERE 1",
+        "SYSTEM STOP MERGES",
+        "SET readonly = 0",
+        "USE x",
+        "BACKUP TABLE x.t TO File('/tmp/backup')",
+        "ATTACH TABLE x.u",
+        "DETACH TABLE x.t",
+        "CREATE USER me",
+        "GRANT ALL ON *.* TO default",
+        "CREATE FUNCTION f AS (x) -> x",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT 1 SETTINGS max_execution_time = 0",
+        "EXPLAIN SELECT 1 SETTINGS max_memory_usage = 0",
+    ],
+)
+def test_a_reader_cannot_change_anything(store: RunningStore, statement: str) -> None:
+    assert code_of(store, statement) == 164
+    assert store.reader().command("SELECT count() FROM x.t") == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT file('/etc/passwd')",
+        "SELECT `file`('/etc/passwd')",
+        "SELECT FILE('/etc/passwd')",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        'SELECT * FROM "/etc/passwd"',
+        "SELECT * FROM default.`/etc/passwd`",
+        "DESCRIBE TABLE file('/etc/passwd', 'LineAsString')",
+        "DESCRIBE (SELECT * FROM file('/etc/passwd', 'LineAsString'))",
+        "EXPLAIN SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "EXPLAIN AST SELECT file('/etc/passwd')",
+        "SELECT * FROM x.t WHERE a IN (SELECT length(file('/etc/passwd')))",
+        "WITH y AS (SELECT file('/etc/passwd') AS z) SELECT z FROM y",
+        "SELECT arrayMap(p -> file(p), ['/etc/passwd'])",
+        "SELECT sum(a) OVER (PARTITION BY file('/etc/passwd')) FROM x.t",
+        "SELECT 1 UNION ALL SELECT length(file('/etc/passwd'))",
+        "SELECT * FROM view(SELECT file('/etc/passwd'))",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+        "SELECT * FROM s3('http://127.0.0.1:1/b/k')",
+        "SELECT * FROM remote('127.0.0.1:1', 'system', 'one')",
+        "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
+        "SELECT * FROM executable('id', 'TSV', 'a String')",
+        "SELECT * FROM python('os')",
+        "SELECT * FROM Python(os)",
+        "SELECT * FROM sqlite('/etc/passwd', 't')",
+        "SELECT * FROM eval('SELECT 1')",
+        "SELECT * FROM filesystem('/etc')",
+        "SELECT * FROM merge('x', 't') JOIN file('/etc/passwd', 'LineAsString') f ON 1 = 1",
+        "SELECT 1 INTO OUTFILE '{out}'",
+        "SELECT 1 INTO/**/OUTFILE '{out}' FORMAT CSV",
+        "SELECT 'a''b' AS x, \"x\" INTO OUTFILE '{out}'",
+        "SHOW TABLES INTO OUTFILE '{out}'",
+        "DESCRIBE TABLE x.t INTO OUTFILE '{out}'",
+    ],
+)
+def test_a_reader_cannot_reach_out_of_the_store(
+    store: RunningStore, query: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert code_of(store, query.replace("{out}", str(out))) in (164, 497)
+    assert not out.exists()
+
+
+def test_a_reader_cannot_name_a_file_in_a_parameter(store: RunningStore) -> None:
+    answer = httpx.post(
+        store.url, params={"param_t": "/etc/passwd"}, content="SELECT * FROM {t:Identifier}"
+    )
+    assert answer.headers["X-ClickHouse-Exception-Code"] in ("60", "164")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM x.t",
+        "WITH 1 AS y SELECT y",
+        "FROM x.t SELECT a",
+        "(SELECT 1) UNION ALL (SELECT 2)",
+        "SELECT 1 INTERSECT SELECT 1",
+        "SELECT * FROM numbers(3)",
+        "SELECT * FROM merge('x', 't')",
+        "SELECT format('{} {}', 'INTO OUTFILE', 'file(') AS file",
+        "SHOW DATABASES",
+        "SHOW TABLES FROM x",
+        "SHOW CREATE TABLE x.t",
+        "DESCRIBE TABLE x.t",
+        "EXISTS TABLE x.t",
+        "EXPLAIN SELECT * FROM x.t",
+        "EXPLAIN PIPELINE SELECT * FROM x.t",
+        "SELECT name FROM system.tables WHERE database = 'x' -- a comment; with a semicolon",
+    ],
+)
+def test_a_reader_can_read(store: RunningStore, query: str) -> None:
+    assert store.reader().query(query).row_count > 0
+
+
+def test_going_over_the_time_limit_is_a_typed_error(store: RunningStore) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        store.reader().command(LONG)
+    assert caught.value.name == "TIMEOUT_EXCEEDED"
+
+
+def test_going_over_the_memory_limit_is_a_typed_error(store: RunningStore) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        store.reader().query("SELECT length(groupArray(number)) FROM numbers(100000000)")
+    assert caught.value.name == "MEMORY_LIMIT_EXCEEDED"
+
+
+def test_a_result_over_the_row_limit_is_a_typed_error_and_no_shorter_result(
+    store: RunningStore,
+) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        store.reader().query("SELECT number FROM numbers(100000)")
+    assert caught.value.name == "TOO_MANY_ROWS_OR_BYTES"
+
+
+def test_limits_can_be_made_tighter_and_not_wider(store: RunningStore) -> None:
+    assert code_of(store, "SELECT * FROM x.t", max_result_rows="1") == 396
+    assert code_of(store, "SELECT 1", max_execution_time="1000") == 452
+    assert code_of(store, "SELECT 1", max_result_rows="0") == 452
+    assert code_of(store, "SELECT 1", dialect="prql") == 164
+    assert code_of(store, "SELECT 1", format_schema_path="/etc") == 164
+
+
+def test_writers_are_not_limited(store: RunningStore) -> None:
+    assert store.writer().query("SELECT number FROM numbers(50000)").row_count == 50000
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [("weir", "wrong"), ("weir", ""), ("somebody", ""), ("default", "guess"), ("", "x")],
+)
+def test_wrong_credentials_are_refused(store: RunningStore, auth: tuple[str, str]) -> None:
+    answer = httpx.post(store.url, content="SELECT 1", auth=auth)
+    assert answer.status_code == 403
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "516"
+    assert PASSWORD not in store.log.read_text()
+
+
+def test_the_writer_may_say_who_it_is_in_every_way(store: RunningStore) -> None:
+    query = "CREATE DATABASE IF NOT EXISTS y"
+    headers = {"X-ClickHouse-User": "weir", "X-ClickHouse-Key": PASSWORD}
+    assert httpx.post(store.url, content=query, headers=headers).status_code == 200
+    params = {"user": "weir", "password": PASSWORD}
+    assert httpx.post(store.url, content=query, params=params).status_code == 200
+    assert httpx.post(store.url, content=query, auth=("weir", PASSWORD)).status_code == 200
+
+
+def test_a_link_cannot_write(store: RunningStore) -> None:
+    params = {"query": "DROP TABLE x.t"}
+    answer = httpx.get(store.url, params=params, auth=("weir", PASSWORD))
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "164"
+
+
+def test_a_page_under_another_name_is_refused(store: RunningStore) -> None:
+    headers = {"Host": "evil.example"}
+    assert httpx.post(store.url, content="SELECT 1", headers=headers).status_code == 400
+
+
+def test_a_body_over_the_limit_is_refused(store: RunningStore) -> None:
+    big = "SELECT '" + "x" * 1_000_000 + "'"
+    assert httpx.post(store.url, content=big).status_code == 413
+
+
+def test_long_queries_do_not_keep_others_from_being_answered(store: RunningStore) -> None:
+    def ask(results: list[int]) -> None:
+        results.append(httpx.post(store.url, content=LONG, timeout=60).status_code)
+
+    results: list[int] = []
+    threads = [threading.Thread(target=ask, args=(results,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while httpx.get(f"{store.url}/health").json()["running"]["reader"] < 2:
+        assert time.monotonic() < deadline
+    # Both turns of the readers are taken; writers have their own, and health needs none.
+    assert httpx.get(f"{store.url}/health").status_code == 200
+    assert store.writer().command("SELECT 1") == 1
+    # A third reader waits for its turn and gets it.
+    assert store.reader().command("SELECT 2") == 2
+    for thread in threads:
+        thread.join()
+    assert results == [408, 408]
+
+
+def test_a_full_line_is_told_to_try_again(store: RunningStore) -> None:
+    def ask(results: list[int]) -> None:
+        results.append(httpx.post(store.url, content=LONG, timeout=60).status_code)
+
+    results: list[int] = []
+    threads = [threading.Thread(target=ask, args=(results,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Two run and three wait; with eight at least three find the line full.
+    assert results.count(503) >= 1
+    assert results.count(408) + results.count(503) == 8
