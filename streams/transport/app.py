@@ -138,6 +138,12 @@ class App(faust.App):
             logging.shutdown()
             os._exit(EXIT_CODE)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the worker is in the group and works on what it was given."""
+        consumer = self.consumer
+        return consumer.joined and consumer.flow_active and not self.rebalancing
+
     def _committed(self, batch: RecordBatch) -> None:
         self.consumer.release(batch)
 

@@ -45,6 +45,7 @@ class Consumer(base.Consumer):
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="weir-poll", daemon=True)
         self._assignment: set[TP] = set()
+        self.joined = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
     async def on_start(self) -> None:
@@ -151,6 +152,7 @@ class Consumer(base.Consumer):
         await self.app.restore(offsets)
         self.app.consumer_generation_id += 1
         await self.on_partitions_assigned(self._assignment, self.app.consumer_generation_id)
+        self.joined = True
 
     async def _revoked(self, revoked: set[TP]) -> None:
         self.app.on_rebalance_start()

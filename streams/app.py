@@ -1,0 +1,147 @@
+"""The worker: every agent, from requests to metrics, in the order in which records flow.
+
+    requests ─► serving ─► predictions, deferred, dead-letters
+    predictions, truth, signals ─► feedback ─► outcomes, dead-letters
+    predictions, outcomes ─► tally ─► tallies
+    tallies ─► metrics ─► metrics
+
+``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version as installed_version
+
+import faust
+from faust.types import TP
+
+from schemas.topics import BY_NAME
+from streams.codecs import codecs
+from streams.feedback import STAGE as FEEDBACK
+from streams.feedback import Feedback
+from streams.following import Following
+from streams.metrics import Metrics
+from streams.observe import Health, configure_logging, serve_observability
+from streams.restore import replay
+from streams.serving import Serving
+from streams.settings import Settings
+from streams.store import Stores
+from streams.tally import STAGE as METRICS
+from streams.tally import Tally
+from streams.task import Task, TaskError, load_task
+from streams.transport.app import App
+from streams.transport.batch import RecordBatch
+
+log = logging.getLogger(__name__)
+
+
+def clock() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def build(task: Task, settings: Settings) -> App:
+    """Wire the stages of a task into a Faust app."""
+    by_record = codecs(task, settings.home)
+    stores = Stores(settings.state / task.name / settings.worker)
+    models = Following(
+        task,
+        by_record["model"],
+        settings.librdkafka(),
+        settings.artifacts,
+        settings.signing_key.get_secret_value().encode(),
+    )
+    serving = Serving(task, by_record, models.current, installed_version("weir"), clock)
+    feedback = Feedback(task, by_record, stores, clock)
+    tally = Tally(task, by_record, clock)
+    metrics = Metrics(task, by_record, stores, clock)
+
+    def restore(offsets: Mapping[TP, int]) -> None:
+        for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:
+            _restore_stage(FEEDBACK, feedback.topics, partition, offsets, feedback)
+        if TP(metrics.topic, 0) in offsets:
+            _restore_stage(METRICS, (metrics.topic,), 0, offsets, metrics)
+            metrics.open()
+
+    def _restore_stage(
+        stage: str, topics: tuple[str, ...], partition: int, offsets: Mapping[TP, int], run: object
+    ) -> None:
+        def apply(batch: RecordBatch) -> None:
+            result = run(batch)  # type: ignore[operator]
+            result.after_commit()
+
+        committed = {topic: offsets.get(TP(topic, partition), -1) for topic in topics}
+        store = stores.get(stage, partition)
+        replay(settings.librdkafka(), store, topics, partition, committed, apply)
+
+    def close() -> None:
+        feedback.close()
+        metrics.close()
+        stores.close()
+
+    app = App(
+        group=f"{task.name}-worker",
+        worker=settings.worker,
+        client=settings.librdkafka(),
+        mode=settings.delivery,
+        batch_max=settings.batch_max,
+        restore=restore,
+        close=close,
+    )
+    app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving)
+    app.stage("feedback", feedback.topics, feedback)
+    app.stage("tally", tally.topics, tally)
+    app.stage("metrics", [metrics.topic], metrics)
+
+    @app.timer(1.0)
+    async def tell_of_windows() -> None:
+        result = metrics.tick()
+        if result is not None:
+            app.delivery.deliver(result)
+
+    @app.on_before_shutdown.connect
+    async def finish(_: object, **__: object) -> None:
+        await app.drain()
+        models.stop()
+
+    def health() -> Health:
+        ready = app.ready
+        current = models.current()
+        return Health(
+            ready,
+            {
+                "task": task.name,
+                "worker": settings.worker,
+                "delivery": settings.delivery,
+                "partitions": len(app.consumer.assignment()) if ready else 0,
+                "version": current.version.id if current else "",
+            },
+        )
+
+    models.start()
+    serve_observability(settings.health_port, health)
+    return app
+
+
+def main() -> None:
+    """Run a worker until SIGTERM."""
+    configure_logging("worker")
+    settings = Settings()  # type: ignore[call-arg]
+    try:
+        task = load_task(settings.task)
+    except TaskError as error:
+        log.error("%s", error)
+        sys.exit(2)
+    app = build(task, settings)
+    worker = faust.Worker(
+        app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True
+    )
+    worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()
