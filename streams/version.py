@@ -37,6 +37,26 @@ class Answers:
     def __len__(self) -> int:
         return len(self.answer)
 
+    def take(self, rows: slice | npt.NDArray[Any]) -> Answers:
+        """The answers that ``rows`` (a mask, indices or a slice) selects, in that order."""
+        return Answers(
+            self.answer[rows],
+            None if self.probability is None else self.probability[rows],
+            None if self.probabilities is None else self.probabilities[rows],
+        )
+
+    def join(self, other: Answers) -> Answers:
+        """These answers and those of ``other`` after them; both of the same kind of task."""
+
+        def both(mine: Any, theirs: Any) -> Any:
+            return None if mine is None else np.concatenate([mine, theirs])
+
+        return Answers(
+            both(self.answer, other.answer),
+            both(self.probability, other.probability),
+            both(self.probabilities, other.probabilities),
+        )
+
 
 class Version:
     """A loaded model version. Its attributes must not be changed; it may be shared by threads.

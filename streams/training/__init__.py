@@ -1,0 +1,1 @@
+"""From rows to a model version: pure, deterministic, without Kafka and ClickHouse."""

@@ -1,0 +1,99 @@
+"""Fitting estimators so that the same rows always give the same estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from schemas.features import Category
+from streams.task import Task
+from streams.training.errors import FitError
+from streams.version import Answers, Version
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Numeric libraries use one thread: sums in one order, and cores left to serving."""
+    with threadpool_limits(1):
+        yield
+
+
+def seeded(estimator: Any, seed: int) -> Any:
+    """An unfitted copy whose every ``random_state`` that was None is ``seed``."""
+    copy = clone(estimator)
+    unset = {
+        name: seed
+        for name, value in copy.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "random_state" and value is None
+    }
+    return copy.set_params(**unset)
+
+
+def fit(task: Task, estimator: Any, frame: pd.DataFrame, target: npt.NDArray[Any]) -> Any:
+    """The estimator, fitted with the task's seed. Raises FitError with its reason."""
+    try:
+        with one_thread():
+            return seeded(estimator, task.seed).fit(frame, target)
+    except Exception as error:
+        raise FitError(f"fitting failed: {type(error).__name__}: {error}") from error
+
+
+def answers(task: Task, model: Any, frame: pd.DataFrame) -> Answers:
+    """A fitted estimator's answers, by the rules of serving. Raises FitError if it has none."""
+    try:
+        with one_thread():
+            given = bare_version(task, model).predict(frame)
+    except Exception as error:
+        raise FitError(f"predicting failed: {type(error).__name__}: {error}") from error
+    numbers = given.answer if given.probability is None else given.probability
+    if not np.isfinite(np.asarray(numbers, float)).all():
+        raise FitError("it answers with numbers that are not finite")
+    return given
+
+
+def bare_version(task: Task, model: Any, gate: Any | None = None) -> Version:
+    """A fitted estimator as a version without a bundle."""
+    manifest = {
+        "id": "",
+        "dataset": {"id": ""},
+        "vocabularies": {},
+        "decision_threshold": 0.5,
+        "gate": {"threshold": None},
+    }
+    return Version(task, manifest, model, gate)
+
+
+def check_answers_all(task: Task, model: Any, frame: pd.DataFrame) -> None:
+    """Refuse an estimator that fails on inputs which serving lets through.
+
+    Each feature that may be null is tried as null, and each category with every name of its
+    vocabulary and with one that training never met. Raises FitError naming the feature.
+    """
+    for feature in task.features:
+        if isinstance(feature, Category):
+            known = frame[feature.name].cat
+            codes = np.arange(len(known.categories))
+            if feature.values is None or feature.nullable:
+                codes = np.append(codes, -1)
+            probe = frame.iloc[np.zeros(len(codes), int)].reset_index(drop=True)
+            probe[feature.name] = pd.Categorical.from_codes(codes, categories=known.categories)
+        elif feature.nullable:
+            probe = frame.head(1).copy()
+            probe[feature.name] = np.nan
+        else:
+            continue
+        try:
+            answers(task, model, probe)
+        except FitError as error:
+            what = "null" if not isinstance(feature, Category) else "null, rare or unknown"
+            raise FitError(
+                f"it cannot answer an input whose {feature.name} is {what}, which the task "
+                f"allows: {error}; impute it, or encode with handle_unknown"
+            ) from error
