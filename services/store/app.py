@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import structlog
-from anyio import CapacityLimiter, fail_after, to_thread
+from anyio import CancelScope, CapacityLimiter, fail_after, to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -139,14 +139,14 @@ class StoreApp:
             # 2. A session. It is entered and left in threads: both call the engine.
             preparing = self._executor.prepare(call, role)
             running = await self._thread(preparing.__enter__)
-            stack.push_async_callback(self._thread, preparing.__exit__, None, None, None)
+            stack.push_async_callback(self._end, preparing.__exit__, None, None, None)
             # 3. The whole answer, or its first block: so that what fails early has its status.
             if not running.streamed:
                 answer = await self._thread(running.run)
                 self._metrics.rows(answer)
                 return await self._whole(running, answer)
             blocks = running.stream()
-            stack.push_async_callback(self._thread, blocks.close)
+            stack.push_async_callback(self._end, blocks.close)
             first = await self._thread(next, blocks, None)
             if first is None:
                 return await self._whole(running, await self._thread(running.run))
@@ -156,6 +156,11 @@ class StoreApp:
 
     async def _thread(self, work: Any, *args: Any) -> Any:
         return await to_thread.run_sync(work, *args, limiter=self._threads)
+
+    async def _end(self, work: Any, *args: Any) -> None:
+        """What must be done also where the caller is gone and its task cancelled."""
+        with CancelScope(shield=True):
+            await self._thread(work, *args)
 
     async def _whole(self, running: Running, answer: Answer) -> Response:
         headers = self._headers(running, answer)
