@@ -45,7 +45,7 @@ LOOK_S = 0.05
 FULL_SPEED_AHEAD = 20_000
 """Events that the replay is ahead of the worker at full speed: half a second of its work."""
 
-FLUSH_S = 10.0
+FLUSH_S = 5.0
 """Longest wait for the broker's acknowledgements at the end; the next run sees what is there."""
 
 RATE_OVER_S = 5.0
@@ -240,6 +240,7 @@ class Replay:
     def _producer(self) -> Producer:
         return Producer(
             {
+                "log_level": 0,  # what matters is raised
                 **self._librdkafka,
                 "enable.idempotence": True,
                 # No record is given up while others of its partition go on: see resume.py.

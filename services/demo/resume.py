@@ -14,12 +14,15 @@ turn with the questions of the new run. So the ends are asked for until two answ
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.demo.timeline import TOPICS, Timeline
+from streams.partitioner import partitions_of
 
 MARK: list[tuple[str, bytes]] = [("weir.replay", b"1")]
 """The header of every record that the replay publishes."""
@@ -27,115 +30,18 @@ MARK: list[tuple[str, bytes]] = [("weir.replay", b"1")]
 TIMEOUT_S = 30.0
 """Longest wait for an answer of the broker."""
 
+RETRY_S = 0.1
+
 FIRST_LOOK = 100
 """Records at a partition's end that are read first; each further look reads ten times more."""
 
 
+Partition = tuple[str, int]
+Ends = dict[Partition, tuple[int, int]]
+
+
 class ReplayError(RuntimeError):
     """The replay cannot go on; the message says why and what to do."""
-
-
-def published(
-    timeline: Timeline, task: str, partitions: int, librdkafka: Mapping[str, Any]
-) -> Published:
-    """What the topics hold of the timeline. ReplayError where they no longer tell."""
-    consumer = Consumer(
-        {
-            **librdkafka,
-            "group.id": "weir-replay",  # librdkafka wants one; assign() never joins it
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-        }
-    )
-    try:
-        last: list[list[int]] = []
-        for kind, name in enumerate(TOPICS):
-            position_of = timeline.positions(kind)
-            last.append([])
-            for number in range(partitions):
-                key = _last_marked(consumer, f"{task}.{name}", number)
-                if key is not None and key not in position_of:
-                    raise ReplayError(
-                        f"{task}.{name} ends with {key.decode()}, which is not in the data of "
-                        "this demo: another version wrote it; start in another home (WEIR_HOME)"
-                    )
-                last[-1].append(-1 if key is None else position_of[key])
-        return Published(timeline, last)
-    except KafkaException as error:
-        raise ReplayError(
-            f"the topics of {task} cannot be read: {error.args[0].str()}; is the broker running "
-            "and are the topics created (weir status)?"
-        ) from error
-    finally:
-        consumer.close()
-
-
-def _last_marked(consumer: Consumer, topic: str, number: int) -> bytes | None:
-    """Key of the replay's last record in a partition, None where it published nothing there."""
-    low, high = _settled_ends(consumer, topic, number)
-    upto, look = high, FIRST_LOOK
-    while upto > low:
-        start = max(low, upto - look)
-        found = _scan(consumer, TopicPartition(topic, number, start), upto)
-        if found is not None:
-            return found
-        upto, look = start, look * 10
-    if low > 0:
-        raise ReplayError(
-            f"{topic} [{number}] keeps nothing of the replay any more (retention), so nobody "
-            "can say where it stopped; start afresh in another home (WEIR_HOME)"
-        )
-    return None
-
-
-def _settled_ends(consumer: Consumer, topic: str, number: int) -> tuple[int, int]:
-    """First and next offset, when two answers agree."""
-    where = TopicPartition(topic, number)
-    ends: tuple[int, int] = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)
-    while True:
-        again: tuple[int, int] = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)
-        if again == ends:
-            return ends
-        ends = again
-
-
-def _scan(consumer: Consumer, start: TopicPartition, upto: int) -> bytes | None:
-    """Key of the last marked record from an offset up to another."""
-    consumer.assign([start])
-    found: bytes | None = None
-    while True:
-        message = consumer.poll(TIMEOUT_S)
-        if message is None:
-            raise ReplayError(f"the broker did not send {start.topic} within {TIMEOUT_S:.0f} s")
-        error = message.error()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF:
-                return found
-            raise KafkaException(error)
-        if message.offset() >= upto:
-            return found
-        if MARK[0] in (message.headers() or ()):
-            found = message.key()
-
-
-def murmur2(key: bytes) -> int:
-    """Kafka's hash of a key, 32 bits (org.apache.kafka.common.utils.Utils.murmur2)."""
-    mask, m = 0xFFFF_FFFF, 0x5BD1_E995
-    h = 0x9747_B28C ^ len(key)
-    whole = len(key) & ~3
-    for at in range(0, whole, 4):
-        k = int.from_bytes(key[at : at + 4], "little") * m & mask
-        h = (h * m & mask) ^ ((k ^ k >> 24) * m & mask)
-    if whole < len(key):
-        h = (h ^ int.from_bytes(key[whole:], "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return h ^ h >> 15
-
-
-def partition(key: bytes, partitions: int) -> int:
-    """The partition that Kafka's default partitioner gives a key."""
-    return (murmur2(key) & 0x7FFF_FFFF) % partitions
 
 
 class Published:
@@ -147,15 +53,125 @@ class Published:
 
     def __init__(self, timeline: Timeline, last: Sequence[Sequence[int]]) -> None:
         """``last[kind][partition]``: position of the last event there, -1 where none is."""
-        self._timeline = timeline
-        self._last = last
         self.start = min((min(each) for each in last), default=-1) + 1
         self.stop = max((max(each) for each in last), default=-1) + 1
         """All before ``start`` is published, nothing from ``stop`` on; between, some is."""
+        self._between = np.zeros(max(0, self.stop - self.start), bool)
+        for kind, ends in enumerate(last):
+            at = self.start + np.flatnonzero(timeline.kinds[self.start : self.stop] == kind)
+            keys = [timeline.keys[row] for row in timeline.rows[at]]
+            there = at <= np.asarray(ends)[partitions_of(keys, len(ends))]
+            self._between[at[there] - self.start] = True
 
     def __contains__(self, position: int) -> bool:
         if position < self.start or position >= self.stop:
             return position < self.start
-        last = self._last[self._timeline.kinds[position]]
-        key = self._timeline.keys[self._timeline.rows[position]]
-        return bool(position <= last[partition(key, len(last))])
+        return bool(self._between[position - self.start])
+
+
+def published(
+    timeline: Timeline, task: str, partitions: int, librdkafka: Mapping[str, Any]
+) -> Published:
+    """What the topics hold of the timeline. ReplayError where they no longer tell."""
+    where = [(f"{task}.{name}", number) for name in TOPICS for number in range(partitions)]
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            keys = _last_keys(where, librdkafka)
+            break
+        except KafkaException as error:  # such as a topic that was just made and has no leader
+            if time.monotonic() > deadline:
+                raise ReplayError(
+                    f"the topics of {task} cannot be read: {error.args[0].str()}; is the broker "
+                    "running and are the topics created (weir status)?"
+                ) from error
+            time.sleep(RETRY_S)
+    last: list[list[int]] = []
+    for kind, name in enumerate(TOPICS):
+        position_of = timeline.positions(kind)
+        found = [keys.get((f"{task}.{name}", number)) for number in range(partitions)]
+        unknown = [key.decode() for key in found if key is not None and key not in position_of]
+        if unknown:
+            raise ReplayError(
+                f"{task}.{name} ends with {', '.join(unknown)}, which this demo's data does not "
+                "hold: another version wrote it; start in another home (WEIR_HOME)"
+            )
+        last.append([-1 if key is None else position_of[key] for key in found])
+    return Published(timeline, last)
+
+
+def _last_keys(where: Sequence[Partition], librdkafka: Mapping[str, Any]) -> dict[Partition, bytes]:
+    """Key of the replay's last record in each partition where it published any."""
+    consumer = Consumer(
+        {
+            "log_level": 0,
+            **librdkafka,
+            "group.id": "weir-replay",  # librdkafka wants one; assign() never joins it
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    try:
+        return _last_marked(consumer, _settled_ends(consumer, where))
+    finally:
+        consumer.close()
+
+
+def _settled_ends(consumer: Consumer, where: Sequence[Partition]) -> Ends:
+    """First and next offset of every partition, when two answers agree."""
+
+    def ask() -> Ends:
+        return {
+            each: consumer.get_watermark_offsets(TopicPartition(*each), timeout=TIMEOUT_S)
+            for each in where
+        }
+
+    ends = ask()
+    while (again := ask()) != ends:
+        ends = again
+    return ends
+
+
+def _last_marked(consumer: Consumer, ends: Ends) -> dict[Partition, bytes]:
+    """The same, given the ends: looks at the last records of all partitions at once, then
+    further back where none was the replay's.
+    """
+    found: dict[Partition, bytes] = {}
+    upto = {each: high for each, (low, high) in ends.items() if high > low}
+    look = FIRST_LOOK
+    while upto:
+        start = {each: max(ends[each][0], high - look) for each, high in upto.items()}
+        found |= _scan(consumer, start, upto)
+        upto = {e: at for e, at in start.items() if e not in found and at > ends[e][0]}
+        look *= 10
+    for (topic, number), (low, _) in ends.items():
+        if low > 0 and (topic, number) not in found:
+            raise ReplayError(
+                f"{topic} [{number}] keeps nothing of the replay any more (retention), so nobody "
+                "can say where it stopped; start afresh in another home (WEIR_HOME)"
+            )
+    return found
+
+
+def _scan(
+    consumer: Consumer, start: Mapping[Partition, int], upto: Mapping[Partition, int]
+) -> dict[Partition, bytes]:
+    """Key of the last marked record of each partition, from one offset up to another."""
+    found: dict[Partition, bytes] = {}
+    reading = set(start)
+    consumer.assign([TopicPartition(*each, at) for each, at in start.items()])
+    while reading:
+        message = consumer.poll(TIMEOUT_S)
+        if message is None:
+            raise ReplayError(f"the broker did not send the ends of {start} in {TIMEOUT_S:.0f} s")
+        error, each = message.error(), (message.topic(), message.partition())
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        offset = upto[each] if error is not None else message.offset()
+        if error is None and offset < upto[each] and MARK[0] in (message.headers() or ()):
+            found[each] = message.key()
+        if offset + 1 >= upto[each]:
+            reading.discard(each)
+    return found
