@@ -28,6 +28,7 @@ EXPIRED = Counter("weir_expired", "Entries that left the join at the label horiz
 
 # Keys of the store: a prediction, a truth, the index by which they leave, the watermark.
 _PREDICTION, _TRUTH, _INDEX, _WATERMARK = b"p", b"t", b"x", b"w"
+_FIRST_HOUR = -(1 << 62)
 _REJECTED = b""  # stands for a rejected request's prediction: its truth makes no outcome
 
 
@@ -92,6 +93,11 @@ class Feedback:
         rejected = decoded.columns["status"].values == "rejected"
         joined = _Joined([], [], [])
         seen: set[bytes] = set()
+        before = watermark = self._watermark(store, batch.partition)
+        answered = times[~rejected]
+        if len(answered) and (before is None or answered.max() > before):
+            watermark = self._watermarks[batch.partition] = int(answered.max())
+            store.put(_WATERMARK, struct.pack(">q", watermark))
         for row, id_ in enumerate(ids):
             # Of two predictions for one id (a producer that sent a request twice) the first
             # counts.
@@ -101,14 +107,13 @@ class Feedback:
             value = batch.values[int(decoded.index[row])]
             assert value is not None
             store.put(_PREDICTION + id_, _REJECTED if rejected[row] else value)
-            store.put(_index(int(times[row]), _PREDICTION, id_), b"")
+            store.put(self._index(watermark, int(times[row]), _PREDICTION, id_), b"")
             raw = truths[row]
             if raw is not None and not rejected[row]:
-                self._meet(value, int(times[row]), KnownTruth.unpack(raw), joined)
+                joined.add(value, KnownTruth.unpack(raw))
         outputs = self._outputs(batch, joined, letters)
-        answered = times[~rejected]
-        if len(answered):
-            outputs += self._expire(store, batch.partition, int(answered.max()))
+        if watermark is not None and watermark != before:
+            outputs += self._expire(store, batch.partition, before, watermark)
         return outputs
 
     def _on_truths(self, batch: RecordBatch, store: Store) -> list[Output]:
@@ -124,6 +129,7 @@ class Feedback:
         known = dict(zip(ids, store.get_many([_TRUTH + id_ for id_ in ids]), strict=True))
         truth, known_at = decoded.columns["truth"].values, decoded.columns["known_at"].values
         joined = _Joined([], [], [])
+        watermark = self._watermark(store, batch.partition)
         rerouted: list[int] = []
         for row, id_ in enumerate(ids):
             position = int(decoded.index[row])
@@ -150,7 +156,7 @@ class Feedback:
             )
             known[id_] = new.pack()
             store.put(_TRUTH + id_, known[id_] or b"")
-            store.put(_index(new.known_at, _TRUTH, id_), b"")
+            store.put(self._index(watermark, new.known_at, _TRUTH, id_), b"")
             prediction = predictions[row]
             if prediction:
                 joined.add(prediction, new, None if old is None else old.value)
@@ -208,9 +214,6 @@ class Feedback:
                 )
                 letters.append(DeadLetter(int(position), "unknown-signal", message, ids[row]))
         return self._outputs(batch, _Joined([], [], []), letters)
-
-    def _meet(self, value: bytes, event_time: int, truth: KnownTruth, joined: _Joined) -> None:
-        joined.add(value, truth)
 
     def _outputs(
         self, batch: RecordBatch, joined: _Joined, letters: list[DeadLetter]
@@ -288,22 +291,33 @@ class Feedback:
         letters = [DeadLetter(i, reason, message, id_) for i, id_ in enumerate(ids)]
         return self._dead.output(origin, letters, now_ms)
 
-    def _expire(self, store: Store, partition: int, newest: int) -> list[Output]:
-        """Let go of what is past the horizon, each time event time enters a new hour."""
-        before = self._watermarks.get(partition)
-        if before is None:
+    def _watermark(self, store: Store, partition: int) -> int | None:
+        """The newest event time of the partition's predictions; None before there is one."""
+        if partition not in self._watermarks:
             raw = store.get_many([_WATERMARK])[0]
-            before = struct.unpack(">q", raw)[0] if raw else newest
-        if newest <= before and partition in self._watermarks:
-            return []
-        self._watermarks[partition] = max(newest, before)
-        store.put(_WATERMARK, struct.pack(">q", self._watermarks[partition]))
-        first = (before - self._task.horizon_ms) // HOUR_MS
-        last = (newest - self._task.horizon_ms) // HOUR_MS
+            if raw is None:
+                return None
+            self._watermarks[partition] = struct.unpack(">q", raw)[0]
+        return self._watermarks[partition]
+
+    def _index(self, watermark: int | None, time_ms: int, kind: bytes, id_: bytes) -> bytes:
+        """The key by which an entry leaves: in the hour that its time passes the horizon.
+
+        One that is past it when it arrives leaves with the next hour that does.
+        """
+        hour = time_ms // HOUR_MS
+        if watermark is not None:
+            hour = max(hour, (watermark - self._task.horizon_ms) // HOUR_MS)
+        return _bucket(hour) + kind + id_
+
+    def _expire(self, store: Store, partition: int, before: int | None, now: int) -> list[Output]:
+        """Let go of what is past the horizon, each time event time enters a new hour."""
+        last = (now - self._task.horizon_ms) // HOUR_MS
+        first = _FIRST_HOUR if before is None else (before - self._task.horizon_ms) // HOUR_MS
         if last <= first:
             return []
         orphans = []
-        for key, _ in store.scan(_bucket(first - 1), _bucket(last)):
+        for key, _ in store.scan(_bucket(first), _bucket(last)):
             kind, id_ = key[9:10], key[10:]
             store.delete(key)
             EXPIRED.labels("prediction" if kind == _PREDICTION else "truth").inc()
@@ -322,11 +336,7 @@ class Feedback:
 
 def _bucket(hour: int) -> bytes:
     # Shifted so that hours before 1970 sort before later ones.
-    return _INDEX + struct.pack(">Q", hour + (1 << 62))
-
-
-def _index(time_ms: int, kind: bytes, id_: bytes) -> bytes:
-    return _bucket(time_ms // HOUR_MS) + kind + id_
+    return _INDEX + struct.pack(">Q", hour - _FIRST_HOUR)
 
 
 def _reroute(
