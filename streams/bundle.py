@@ -29,7 +29,7 @@ import pandas as pd
 
 from streams import skops_files
 from streams.declaration import declaration, describe_features, json_text, sha256_of
-from streams.frame import columns_of
+from streams.frame import columns_of, frame
 from streams.task import Task
 from streams.version import Version
 
@@ -39,7 +39,7 @@ MODEL, GATE, PROFILE = "model.skops", "gate.skops", "profile.json"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 PARITY = 1e-9
 """How far a loaded version's answers to the sample rows may be from those at training."""
-SAMPLES = 8
+SAMPLES = 16
 """Sample rows kept in a manifest."""
 
 
@@ -170,7 +170,9 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
             raise BundleError(folder, GATE, str(error), _RETRAIN) from error
     # 5. The same answers as at training; the first call is also what warms the estimators up.
     try:
-        version = Version(task, manifest, model, gate, json.loads(files[PROFILE]))
+        table = _table(task, manifest["samples"]["rows"])
+        sample = frame(task, columns_of(task.features, table), manifest["vocabularies"])
+        version = Version(task, manifest, model, gate, json.loads(files[PROFILE]), sample)
         differs = _parity(version, manifest["samples"])
     except Exception as error:
         reason = f"it does not answer its sample rows: {type(error).__name__}: {error}"
@@ -321,9 +323,13 @@ def _rows(task: Task, samples: pd.DataFrame) -> list[list[Any]]:
     return rows
 
 
+def _table(task: Task, rows: list[list[Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=[f.name for f in task.features], dtype=object)
+
+
 def _expected(version: Version, rows: list[list[Any]]) -> dict[str, Any]:
-    table = pd.DataFrame(rows, columns=[f.name for f in version.task.features], dtype=object)
-    frame = version.frame(columns_of(version.task.features, table))
+    columns = columns_of(version.task.features, _table(version.task, rows))
+    frame = version.frame(columns)
     answers, scores = version.predict(frame), version.gate_scores(frame)
     return {
         "answer": answers.answer.tolist(),

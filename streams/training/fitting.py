@@ -58,8 +58,10 @@ def answers(task: Task, model: Any, frame: pd.DataFrame) -> Answers:
     return given
 
 
-def bare_version(task: Task, model: Any, gate: Any | None = None) -> Version:
-    """A fitted estimator as a version without a bundle."""
+def bare_version(
+    task: Task, model: Any, gate: Any | None = None, samples: pd.DataFrame | None = None
+) -> Version:
+    """Fitted estimators as a version without a bundle."""
     manifest = {
         "id": "",
         "dataset": {"id": ""},
@@ -67,7 +69,7 @@ def bare_version(task: Task, model: Any, gate: Any | None = None) -> Version:
         "decision_threshold": 0.5,
         "gate": {"threshold": None},
     }
-    return Version(task, manifest, model, gate)
+    return Version(task, manifest, model, gate, samples=samples)
 
 
 def check_answers_all(task: Task, model: Any, frame: pd.DataFrame) -> None:

@@ -91,8 +91,8 @@ def train(
         gate = train_gate(task, data.frame, errors, data.rows(newest)[0])
     # 7. What was measured and seen, for whoever reads the bundle.
     progress("profile", 0.95)
-    version = bare_version(task, model, gate.estimator)
     if gate.estimator is not None:
+        version = bare_version(task, model, gate.estimator, _samples(data))
         report["cost"] = cost.measure(version, data.frame)
         report["pays"] = report["cost"]["ratio"] < report["validation"]["share_deferred"]
     libraries = library_versions()
