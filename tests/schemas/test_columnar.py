@@ -160,9 +160,13 @@ def test_an_empty_batch_gives_empty_columns_of_the_right_dtype(small: int) -> No
         ("bytes", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "x: byte 1: length 92233720"),
         ("boolean", b"\x02", "x: byte 1: boolean byte 2 is neither 0 nor 1"),
         ("long", b"\xff" * 10 + b"\x00", "x: byte 1: varint longer than 64 bits"),
+        ("long", b"\xff" * 9 + b"\x02", "x: byte 1: varint longer than 64 bits"),
+        ("int", b"\x81\x80\x80\x80\x10", "x: byte 1: int -2147483649 out of 32 bits"),
         ("int", b"\x80\x80\x80\x80\x20", "x: byte 1: int 4294967296 out of 32 bits"),
         (["null", "long"], b"\x04\x00", "x: byte 1: union branch 2 is neither 0 nor 1"),
         ({"type": "enum", "name": "E", "symbols": ["A"]}, b"\x02", "byte 1: enum index 1 not in"),
+        ({"type": "enum", "name": "E", "symbols": ["A"]}, b"\x01", "byte 1: enum index -1 not in"),
+        ({"type": "array", "items": "double"}, b"\x04" + b"\0" * 9, "2 items declared but 9 bytes"),
         ({"type": "array", "items": "double"}, b"\xfe\xff\xff\xff\x0f", "items declared but 0"),
         ("long", b"\x00\x00", "byte 2: 1 bytes after the end of the record"),
     ],
@@ -213,3 +217,37 @@ def test_values_of_logical_types_are_the_raw_integers() -> None:
     fastavro.schemaless_writer(out, schema, {"at": 1_700_000_000_123})
     decoded = RecordDecoder(schema).decode([out.getvalue()])
     assert decoded.columns["at"].values.tolist() == [1_700_000_000_123]
+
+
+@WAYS
+def test_a_second_block_is_not_taken_for_the_next_field(small: int) -> None:
+    # Skipped, the second block would read as the bytes of `y` and end with the record.
+    schema = record(("x", {"type": "array", "items": "double"}), ("y", "bytes"))
+    item = b"\x12" + b"\0" * 7
+    with way(small):
+        decoded = RecordDecoder(schema).decode([b"\x02" + item + b"\x02" + item + b"\x00\x00"])
+    assert [len(v) for v in decoded.columns["x"].values] == [2]
+    assert decoded.columns["y"].values.tolist() == [b""]
+
+
+@WAYS
+def test_strings_of_one_length_that_begin_and_end_alike_stay_apart(small: int) -> None:
+    schema = record(("x", "string"), ("y", "string"))
+    rows = [{"x": x, "y": "const é"} for x in ("same", "diff", "same")]
+    with way(small):
+        columns = RecordDecoder(schema).decode([write(schema, row) for row in rows]).columns
+    assert columns["x"].values.tolist() == ["same", "diff", "same"]
+    assert columns["y"].values.tolist() == ["const é"] * 3
+
+
+@WAYS
+def test_integers_of_every_width_survive(small: int) -> None:
+    schema = record(("x", "long"))
+    edges = [0, *(2**k + d for k in range(6, 63) for d in (-1, 0)), 2**63 - 1]
+    mixed = [sign * edge - (sign < 0) for edge in edges for sign in (1, -1)]
+    with way(small):
+        for values in [[value] * 3 for value in mixed] + [mixed]:
+            bodies = [write(schema, {"x": value}) for value in values]
+            decoded = RecordDecoder(schema).decode(bodies)
+            assert decoded.columns["x"].values.tolist() == values
+            assert RecordEncoder(schema).encode(decoded.columns, len(values)) == bodies

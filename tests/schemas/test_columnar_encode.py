@@ -88,6 +88,7 @@ def test_a_missing_column_is_refused_by_name() -> None:
         ("string", Column(np.array(["a", "é", ""])), ["a", "é", ""]),
         (["null", "string"], Column(objects("a", None, "b")), ["a", None, "b"]),
         (["null", "string"], Column(objects("a", 5, "b"), MIDDLE_NULL), ["a", None, "b"]),
+        (["null", "string"], Column(objects(None, 5, "b"), MIDDLE_NULL), [None, None, "b"]),
         (["null", "string"], constant(None, 3), [None] * 3),
         (["null", ENUM], constant("B", 3), ["B"] * 3),
         (["null", ENUM], Column(objects("A", "", "B"), MIDDLE_NULL), ["A", None, "B"]),
