@@ -18,7 +18,7 @@ from schemas.columnar.assemble import columns_of_rows, patch
 from schemas.columnar.batch_read import BatchReader
 from schemas.columnar.batch_write import BatchWriter
 from schemas.columnar.checks import check_columns
-from schemas.columnar.scalar_read import RecordReader
+from schemas.columnar.record_read import RecordReader
 from schemas.columnar.scalar_write import join_pieces
 from schemas.columnar.types import plan
 from schemas.columns import Column, Columns
@@ -61,7 +61,8 @@ class RecordDecoder:
     def decode(self, bodies: Sequence[bytes]) -> Decoded:
         """Decode bodies without framing, one record each. Malformed ones are reported, not raised.
 
-        Good: exactly the bytes of one record, as the specification has it; see `scalar_read`.
+        Good: exactly the bytes of one record, as the specification has it; where
+        that is stricter than fastavro is listed in `schemas.columnar.scalar_read`.
         """
         if len(bodies) <= SMALL_DECODE:
             return self._decode_small(bodies)

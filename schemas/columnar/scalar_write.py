@@ -110,7 +110,7 @@ def _record(
             value, null = bytes([field.value_byte]), bytes([field.null_byte])
             branches = [value if present else null for present in here]
             pieces.append(branches if active is None else _only(branches, active))
-            _record(field, ready, here, n, pieces)
+            _record(field, ready, None if all(here) else here, n, pieces)
 
 
 def _only(column: list[bytes], active: list[bool]) -> list[bytes]:
