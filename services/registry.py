@@ -1,0 +1,131 @@
+"""The registry of model versions: what the ``models`` topic says, and how to ask for a new one."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from schemas.codec import Codec
+from schemas.topics import BY_NAME
+from streams.codecs import codecs
+from streams.roles import ModelRecord, Roles, fold
+from streams.settings import Settings
+from streams.task import Task
+
+PUBLISH_TIMEOUT_S = 60.0
+"""Longest wait for the broker to acknowledge a record: longer than an election of a leader."""
+READ_TIMEOUT_S = 30.0
+"""Longest time without progress while a topic is read to its end."""
+
+
+class RegistryError(RuntimeError):
+    """The registry cannot be read or written; the message says what to do."""
+
+
+class Publisher:
+    """Writes control records (models, retrain, alerts) of one task, acknowledged by all replicas.
+
+    The producer is idempotent: a retry inside it never doubles a record.
+    """
+
+    def __init__(self, settings: Settings, task: Task) -> None:
+        self._task = task
+        self._codecs = codecs(task, settings.home)
+        self._producer = KafkaProducer(**settings.kafka_python(), acks="all", linger_ms=0)
+
+    def publish(self, topic: str, key: str, record: Mapping[str, Any]) -> None:
+        """Write one record and wait until it is stored. Raises RegistryError."""
+        about = BY_NAME[topic]
+        value = self._codecs[about.record].write(record)
+        try:
+            sent = self._producer.send(about.topic(self._task.name), value, key=key.encode())
+            sent.get(timeout=PUBLISH_TIMEOUT_S)
+        except Exception as error:
+            raise RegistryError(
+                f"the record {key} was not stored in {about.topic(self._task.name)}: {error!r}; "
+                "is the broker running?"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._producer.close(timeout=PUBLISH_TIMEOUT_S)
+
+
+def read_roles(settings: Settings, task: Task) -> Roles:
+    """All versions that are recorded now, with their roles. Raises RegistryError."""
+    codec = codecs(task, settings.home)["model"]
+    return fold(_read_all(settings, BY_NAME["models"].topic(task.name), codec))
+
+
+def request_retrain(
+    settings: Settings,
+    task: Task,
+    reason: str,
+    requested_by: str,
+    trigger: str = "manual",
+    data_from: int | None = None,
+    data_to: int | None = None,
+    evidence: Mapping[str, str] | None = None,
+) -> str:
+    """Ask for a new version; returns the event's id, by which the registry will name it.
+
+    data_from, data_to: event times in milliseconds since 1970, from inclusive and to exclusive;
+    None: no bound. Raises RegistryError where the broker does not take it.
+    """
+    event_id = f"{trigger}-{uuid.uuid4()}"
+    publisher = Publisher(settings, task)
+    try:
+        publisher.publish(
+            "retrain",
+            event_id,
+            {
+                "event_id": event_id,
+                "requested_at": now_ms(),
+                "trigger": trigger,
+                "reason": reason,
+                "requested_by": requested_by,
+                "data_from": data_from,
+                "data_to": data_to,
+                "evidence": dict(evidence or {}),
+            },
+        )
+    finally:
+        publisher.close()
+    return event_id
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def _read_all(settings: Settings, topic: str, codec: Codec) -> Iterator[ModelRecord]:
+    """Every record of a topic's only partition, up to where it ends now."""
+    consumer = KafkaConsumer(
+        **settings.kafka_python(),
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+    )
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        end = consumer.end_offsets([partition])[partition]
+        consumer.seek_to_beginning(partition)
+        moved_at = time.monotonic()
+        while consumer.position(partition) < end:
+            before = consumer.position(partition)
+            for records in consumer.poll(timeout_ms=500).values():
+                for record in records:
+                    if record.value is not None:  # null: a version deleted by an operator
+                        yield ModelRecord.of(codec.read(record.value))
+            if consumer.position(partition) > before:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > READ_TIMEOUT_S:
+                raise RegistryError(f"{topic} could not be read to its end; is the broker running?")
+    finally:
+        consumer.close()

@@ -1,0 +1,41 @@
+"""``python -m services.trainer``: train on retrain events until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import structlog
+
+from services.deployment import current
+from services.trainer.service import Trainer
+from streams.observe import configure_logging, serve_observability, stop_on_signals
+from streams.task import TaskError, load_task
+
+log = structlog.get_logger("trainer")
+
+
+def main() -> int:
+    """Run the trainer. Returns the process's exit code."""
+    configure_logging("trainer")
+    settings = current()
+    if not settings.signing_key.get_secret_value():
+        log.error("WEIR_SIGNING_KEY is not set: bundles could not be signed; set it and try again")
+        return 2
+    try:
+        task = load_task(settings.task)
+    except TaskError as error:
+        log.error("no task", error=str(error))
+        return 2
+    stop = threading.Event()
+    stop_on_signals(stop)
+    trainer = Trainer(task, settings, stop)
+    port = serve_observability(settings.health_port, trainer.state.health)
+    log.info("started", task=task.name, health_port=port)
+    trainer.run()
+    log.info("ended in order")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""A retrain event, as the trainer works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from streams.declaration import declaration, sha256_of
+from streams.task import Task
+
+FIRST = "first"
+"""The trigger of the event that trains a task's first version from its history."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Fields as in ``schemas/avro/retrain.avsc``; times are milliseconds since 1970 UTC."""
+
+    event_id: str
+    requested_at: int
+    trigger: str
+    reason: str
+    requested_by: str
+    data_from: int | None = None
+    data_to: int | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Event:
+        """From a decoded record."""
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__})
+
+    def record(self) -> dict[str, Any]:
+        """As the codec writes it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"evidence": {}}
+
+
+def first_event(task: Task, now_ms: int) -> Event:
+    """The event for a task without a champion; its id is the same for the same declaration."""
+    return Event(
+        event_id=f"{FIRST}-{sha256_of(declaration(task))[:12]}",
+        requested_at=now_ms,
+        trigger=FIRST,
+        reason="the task has a history and no champion",
+        requested_by="trainer",
+    )

@@ -1,0 +1,136 @@
+"""The rows that an event trains on: the task's history and the outcomes in ClickHouse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import clickhouse_connect
+import pandas as pd
+import stamina
+import structlog
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+
+from schemas.topics import BY_NAME
+from services.trainer.events import FIRST, Event
+from streams.task import Task
+from streams.training.data import EVENT_TIME, REQUEST_ID
+from streams.training.errors import DataError
+
+log = structlog.get_logger("trainer")
+
+MOST_ROWS = 2_000_000
+"""Newest outcomes that are read: they and the model's own copies must fit into memory."""
+
+
+class Stopped(Exception):
+    """The trainer is ending; the event will be worked on again after the next start."""
+
+
+def query(task: Task) -> str:
+    """The outcomes that an event may see: each request's latest revision, newest first.
+
+    Parameters: ``from_ms``, ``to_ms`` (event time), ``seen_ms`` (joined before). Rows that the
+    table holds twice, because its parts are not merged yet, count once.
+    """
+    features = ", ".join(
+        f"`features.{feature.name}` AS `{feature.name}`" for feature in task.features
+    )
+    return f"""
+        SELECT request_id, toUnixTimestamp64Milli(event_time) AS {EVENT_TIME}_ms,
+               truth AS `{task.target.name}`, {features}
+        FROM `{task.name}`.`{BY_NAME["outcomes"].table}`
+        WHERE event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}})
+          AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}})
+          AND joined_at < fromUnixTimestamp64Milli({{seen_ms:Int64}})
+        ORDER BY event_time DESC, request_id, revision DESC
+        LIMIT 1 BY request_id
+        LIMIT {MOST_ROWS}
+    """
+
+
+def collect(
+    task: Task, event: Event, clickhouse: Mapping[str, Any], stop: threading.Event
+) -> pd.DataFrame:
+    """The event's rows: history and outcomes between its bounds, a request once.
+
+    A first version learns from the history alone. Where both have a request id, the outcome
+    counts, since it may hold a corrected truth. Only outcomes joined before the event was asked
+    for are taken, so that a repeated event sees what it saw. While ClickHouse does not answer,
+    this waits; it raises Stopped where ``stop`` is set, and DataError where there are no rows.
+    """
+    parts = []
+    if task.history is not None:
+        parts.append(_within(event, task.history()))
+    if event.trigger != FIRST:
+        parts.append(_outcomes(task, event, clickhouse, stop))
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        raise DataError(
+            f"there are no rows for event {event.event_id}: no outcomes between its bounds, and no "
+            "history; wait for truths, or widen data_from and data_to"
+        )
+    wanted = [REQUEST_ID, EVENT_TIME, task.target.name, *(f.name for f in task.features)]
+    table = pd.concat(
+        [part.reindex(columns=[c for c in wanted if c in part]) for part in parts],
+        ignore_index=True,
+    )
+    if REQUEST_ID in table:
+        named = table[REQUEST_ID].notna()
+        table = table[~(named & table[REQUEST_ID].duplicated(keep="last"))]
+    return table.reset_index(drop=True)
+
+
+def _within(event: Event, history: pd.DataFrame) -> pd.DataFrame:
+    """The history's rows between the event's bounds."""
+    if EVENT_TIME not in history:
+        raise DataError(f"the task's history has no column {EVENT_TIME!r}")
+    times = pd.to_datetime(history[EVENT_TIME], utc=True)
+    kept = pd.Series(True, index=history.index)
+    if event.data_from is not None:
+        kept &= times >= pd.Timestamp(event.data_from, unit="ms", tz="UTC")
+    if event.data_to is not None:
+        kept &= times < pd.Timestamp(event.data_to, unit="ms", tz="UTC")
+    return history[kept].assign(**{EVENT_TIME: times[kept]})
+
+
+def _outcomes(
+    task: Task, event: Event, clickhouse: Mapping[str, Any], stop: threading.Event
+) -> pd.DataFrame:
+    bounds = {
+        # Far ends of what a ClickHouse time of milliseconds holds: 1900 and 2299.
+        "from_ms": event.data_from if event.data_from is not None else -2_208_988_800_000,
+        "to_ms": event.data_to if event.data_to is not None else 10_413_791_999_000,
+        "seen_ms": event.requested_at,
+    }
+
+    def worth_waiting(error: Exception) -> bool:
+        if stop.is_set():
+            raise Stopped from error
+        if not _is_down(error):
+            return False
+        log.warning("ClickHouse does not answer; trying again", error=str(error)[:300])
+        return True
+
+    for attempt in stamina.retry_context(
+        on=worth_waiting, attempts=None, timeout=None, wait_initial=0.5, wait_max=10.0
+    ):
+        with attempt:
+            client = clickhouse_connect.get_client(**clickhouse)
+            try:
+                table: pd.DataFrame = client.query_df(query(task), parameters=bounds)
+            finally:
+                client.close()
+    if table.empty:
+        return pd.DataFrame({EVENT_TIME: []})
+    table[EVENT_TIME] = pd.to_datetime(table.pop(f"{EVENT_TIME}_ms"), unit="ms", utc=True)
+    return table
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether waiting helps: no answer, or tables that the sink has not made yet."""
+    not_yet = ("UNKNOWN_TABLE", "UNKNOWN_DATABASE")
+    return isinstance(error, OperationalError | OSError) or (
+        isinstance(error, DatabaseError) and any(code in str(error) for code in not_yet)
+    )

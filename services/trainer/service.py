@@ -1,0 +1,206 @@
+"""The trainer's loop: one event at a time, trained in a thread while Kafka is polled."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import stamina
+import structlog
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import CommitFailedError, KafkaError
+from prometheus_client import Counter, Gauge
+
+from schemas.topics import BY_NAME
+from services.registry import Publisher, RegistryError, now_ms, read_roles
+from services.trainer.events import Event, first_event
+from services.trainer.rows import Stopped
+from services.trainer.training import Workshop, work_on
+from streams.codecs import codecs
+from streams.observe import Health
+from streams.settings import Settings
+from streams.task import Task
+
+log = structlog.get_logger("trainer")
+
+TRAININGS = Counter("weir_trainings", "Retrain events worked on", ["result"])
+PROGRESS = Gauge("weir_training_progress", "Share of the training in work that is done; 1: idle")
+
+POLL_MS = 500
+"""Between looks at the training thread; records are fetched as they come."""
+MAX_POLL_INTERVAL_MS = 300_000
+"""The loop polls twice a second: after five minutes without, the process hangs."""
+STOP_WAIT_S = 10.0
+"""For the training in work at SIGTERM: it ends between two phases, or is left and repeated."""
+
+
+@dataclass
+class State:
+    """What the trainer is doing, for its health page and log."""
+
+    phase: str = "starting"
+    done: float = 0.0
+    event_id: str = ""
+    last: str = ""
+    failed: str = ""
+
+    def health(self) -> Health:
+        """Well while the loop runs, also when a training was refused."""
+        return Health(
+            not self.failed,
+            {
+                "phase": self.phase,
+                "done": round(self.done, 2),
+                "event_id": self.event_id,
+                "last": self.last,
+                "failed": self.failed,
+            },
+        )
+
+
+class Trainer:
+    """Consumes ``<task>.retrain`` and answers every event with a record, exactly once in effect."""
+
+    def __init__(self, task: Task, settings: Settings, stop: threading.Event) -> None:
+        self._task = task
+        self._settings = settings
+        self._stop = stop
+        self._codec = codecs(task, settings.home)["retrain"]
+        self._topic = BY_NAME["retrain"].topic(task.name)
+        self.state = State()
+
+    def run(self) -> None:
+        """Work until ``stop`` is set."""
+        with contextlib.suppress(Stopped):
+            self._run()
+
+    def _run(self) -> None:
+        settings = self._settings
+        publisher: Publisher = self._connected(lambda: Publisher(settings, self._task))
+        consumer: KafkaConsumer = self._connected(
+            lambda: KafkaConsumer(
+                self._topic,
+                **settings.kafka_python(),
+                group_id=f"{self._task.name}-trainer",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                max_poll_records=1,
+                max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            )
+        )
+        shop = Workshop(
+            task=self._task,
+            artifacts=settings.artifacts,
+            key=settings.signing_key.get_secret_value().encode(),
+            clickhouse=settings.clickhouse(),
+            roles=lambda: self._connected(lambda: read_roles(settings, self._task)),
+            publisher=publisher,
+            progress=self._progress,
+            stop=self._stop,
+        )
+        try:
+            self._ask_for_first(shop)
+            self._progress("idle", 1.0)
+            while not self._stop.is_set():
+                for partition, records in consumer.poll(timeout_ms=POLL_MS).items():
+                    for record in records:
+                        self._handle(consumer, partition, record, shop)
+        finally:
+            consumer.close(autocommit=False)
+            publisher.close()
+
+    def _ask_for_first(self, shop: Workshop) -> None:
+        """Publish the first event where there is a history and no champion.
+
+        A restart before it is answered publishes it again; the copy finds it answered.
+        """
+        if self._task.history is None:
+            return
+        roles = shop.roles()
+        event = first_event(self._task, now_ms())
+        if roles.champion is None and roles.of_event(event.event_id) is None:
+            shop.publisher.publish("retrain", event.event_id, event.record())
+
+    def _handle(
+        self, consumer: KafkaConsumer, partition: TopicPartition, record: Any, shop: Workshop
+    ) -> None:
+        """One event: train in a thread, poll meanwhile, commit when its answer is stored."""
+        try:
+            event = Event.of(self._codec.read(record.value))
+        except ValueError as error:
+            log.error(
+                "a record of the topic is not a retrain event",
+                offset=record.offset,
+                error=str(error),
+            )
+            TRAININGS.labels("unreadable").inc()
+            self._commit(consumer, partition, record.offset)
+            return
+        self.state.event_id = event.event_id
+        log.info("training", event_id=event.event_id, trigger=event.trigger, reason=event.reason)
+        work = _Work(lambda: work_on(shop, event))
+        consumer.pause(partition)
+        while work.is_alive():
+            consumer.poll(timeout_ms=POLL_MS)
+            if self._stop.is_set():
+                work.join(STOP_WAIT_S)
+                break
+        if work.result is None and work.error is None:
+            raise Stopped
+        if work.error is not None:
+            raise work.error
+        assert work.result is not None
+        TRAININGS.labels(work.result).inc()
+        self.state.last = f"{event.event_id}: {work.result}"
+        self._commit(consumer, partition, record.offset)
+        consumer.resume(partition)
+        self._progress("idle", 1.0)
+
+    def _commit(self, consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> None:
+        try:
+            consumer.commit({partition: OffsetAndMetadata(offset + 1, "", -1)})
+        except CommitFailedError:
+            # Another trainer has the partition now; it finds the event answered.
+            log.warning("the event's offset could not be committed: the group has moved on")
+
+    def _progress(self, phase: str, done: float) -> None:
+        self.state.phase, self.state.done = phase, done
+        PROGRESS.set(done)
+        log.info("progress", phase=phase, done=round(done, 2), event_id=self.state.event_id)
+
+    def _connected(self, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, as soon as the broker answers. Raises Stopped."""
+
+        def worth_waiting(error: Exception) -> bool:
+            if self._stop.is_set():
+                raise Stopped from error
+            log.warning("Kafka does not answer; trying again", error=repr(error)[:300])
+            return isinstance(error, KafkaError | RegistryError | OSError)
+
+        for attempt in stamina.retry_context(
+            on=worth_waiting, attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0
+        ):
+            with attempt:
+                made = make()
+        return made
+
+
+class _Work(threading.Thread):
+    """A function in a thread of its own, with what it returned or raised."""
+
+    def __init__(self, function: Callable[[], str]) -> None:
+        super().__init__(name="training", daemon=True)
+        self._function = function
+        self.result: str | None = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._function()
+        except BaseException as error:
+            self.error = error

@@ -1,0 +1,152 @@
+"""From an event to a recorded version: the one function that the trainer repeats."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from services.registry import now_ms
+from services.trainer.events import Event
+from services.trainer.rows import Stopped, collect
+from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
+from streams.roles import ModelRecord, Roles
+from streams.skops_files import UnsafeFile
+from streams.task import Task
+from streams.training.errors import TrainingError
+from streams.training.train import Trained, train
+from streams.version import Version
+
+log = structlog.get_logger("trainer")
+
+
+class Publishes(Protocol):
+    """Writes a record and returns when it is stored."""
+
+    def publish(self, topic: str, key: str, record: Mapping[str, Any]) -> None:
+        """See `services.registry.Publisher`."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a training needs around it.
+
+    artifacts: folder of the bundles; key: their signature's; clickhouse: arguments of
+    ``clickhouse_connect.get_client``; roles: reads the registry; progress: is told phase and
+    share done; stop: set when the process ends.
+    """
+
+    task: Task
+    artifacts: Path
+    key: bytes
+    clickhouse: Mapping[str, Any]
+    roles: Callable[[], Roles]
+    publisher: Publishes
+    progress: Callable[[str, float], None]
+    stop: threading.Event
+
+
+def work_on(shop: Workshop, event: Event) -> str:
+    """Answer one event: ``champion``, ``rejected``, ``refused`` or ``known`` (recorded before).
+
+    Every step may be repeated. A crash after step 1 to 4 leaves at most a bundle that nothing
+    names; the event is worked on again and gives the same version. After step 5 the version is
+    recorded, and the repeated event ends at step 1.
+    """
+    # 1. What is recorded: an event is answered once.
+    roles = shop.roles()
+    if roles.of_event(event.event_id) is not None:
+        return "known"
+    # 2. The rows, and the champion to compare with. 3. The training.
+    try:
+        trained = _train(shop, event, roles)
+    except Stopped:
+        raise
+    except TrainingError as error:
+        return _refuse(shop, event, str(error))
+    except Exception as error:  # the task's own code, or ours: the events behind it must not wait
+        log.exception("training failed", event_id=event.event_id)
+        return _refuse(shop, event, f"{type(error).__name__}: {error}; the trainer's log has more")
+    # 4. The bundle, whole or not at all.
+    shop.progress("save", 0.98)
+    try:
+        info = save_bundle(shop.artifacts, shop.task, trained.contents, shop.key)
+    except UnsafeFile as error:
+        return _refuse(shop, event, str(error))
+    # 5. The record, which puts a champion in service.
+    record = _record(roles, event, trained, info)
+    shop.publisher.publish("models", record.version, record.record())
+    log.info("version recorded", version=record.version, role=record.role, reason=record.reason)
+    return record.role
+
+
+def _train(shop: Workshop, event: Event, roles: Roles) -> Trained:
+    def progress(phase: str, done: float) -> None:
+        if shop.stop.is_set():
+            raise Stopped
+        shop.progress(phase, done)
+
+    progress("rows", 0.0)
+    table = collect(shop.task, event, shop.clickhouse, shop.stop)
+    return train(shop.task, table, event.event_id, _champion(shop, roles), progress)
+
+
+def _champion(shop: Workshop, roles: Roles) -> Version | None:
+    record = roles.champion
+    if record is None:
+        return None
+    try:
+        return load_bundle(shop.artifacts / record.bundle, shop.task, shop.key)
+    except BundleError as error:
+        # Serving cannot load it either: a new version that beats the baseline is what is needed.
+        log.error("the champion cannot be compared with", version=record.version, error=str(error))
+        return None
+
+
+def _record(roles: Roles, event: Event, trained: Trained, info: BundleInfo) -> ModelRecord:
+    contents = trained.contents
+    before = roles.champion
+    again = before is not None and before.version == contents.id
+    reason = trained.reason
+    if again:
+        # Rows and declaration are the champion's own: it stays, whatever it was compared with.
+        reason = "the same rows and declaration give the champion again"
+    return ModelRecord(
+        version=contents.id,
+        role="champion" if trained.accepted or again else "rejected",
+        changed_at=now_ms(),
+        reason=reason,
+        event_id=event.event_id,
+        bundle=info.folder.name,
+        sha256=info.sha256,
+        dataset_id=contents.dataset["id"],
+        rows=contents.dataset["rows"],
+        data_from=contents.dataset["from"],
+        data_to=contents.dataset["to"],
+        metrics={name: float(value) for name, value in contents.metrics.items()},
+        replaces=before.replaces if before and again else before.version if before else "",
+    )
+
+
+def _refuse(shop: Workshop, event: Event, why: str) -> str:
+    """Tell people that an event gave no version; its id keeps a repeated alert recognisable."""
+    log.error("no version for this event", event_id=event.event_id, why=why)
+    alert_id = f"refused-{event.event_id}"
+    shop.publisher.publish(
+        "alerts",
+        alert_id,
+        {
+            "alert_id": alert_id,
+            "raised_at": now_ms(),
+            "kind": "refused",
+            "severity": "warning",
+            "message": f"retrain event {event.event_id} ({event.reason}) gave no version: {why}",
+            "about": event.event_id,
+            "evidence": event.event_id,
+        },
+    )
+    return "refused"
