@@ -25,7 +25,7 @@ from schemas.columns import Column, Columns
 
 # Below these sizes one record at a time is quicker (tests/benchmarks/codec.py).
 SMALL_DECODE = 16
-SMALL_ENCODE = 16
+SMALL_ENCODE = 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ READ: dict[Kind, Callable[[Cursor, Field], Any]] = {
     Kind.BYTES: _bytes,
     Kind.ENUM: _enum,
     Kind.DOUBLES: _doubles,
-    Kind.STRINGS: _one_by_one,
+    Kind.ARRAY: _one_by_one,
     Kind.MAP: _one_by_one,
 }
 """How a leaf's values are read, after its union branch; the cursor has at least one record."""

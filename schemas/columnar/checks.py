@@ -150,4 +150,4 @@ def _harmless(field: Field) -> Any:
     """A value that passes the checks; unlike MISSING it has the right type."""
     if field.kind is Kind.ENUM:
         return field.symbols[0]
-    return {Kind.DOUBLES: (), Kind.STRINGS: (), Kind.MAP: {}}.get(field.kind, MISSING[field.kind])
+    return {Kind.DOUBLES: (), Kind.ARRAY: (), Kind.MAP: {}}.get(field.kind, MISSING[field.kind])

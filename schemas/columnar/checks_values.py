@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schemas.columnar.scalar_read import INT_MAX
 from schemas.columnar.types import Field, Kind
 
-LISTED = frozenset({Kind.STRING, Kind.ENUM, Kind.BYTES, Kind.DOUBLES, Kind.STRINGS, Kind.MAP})
+LISTED = frozenset({Kind.STRING, Kind.ENUM, Kind.BYTES, Kind.DOUBLES, Kind.ARRAY, Kind.MAP})
 """Kinds whose values are a list of objects; the others are an ndarray."""
 
 _LONG_MAX = 2**63 - 1
@@ -75,14 +75,19 @@ _NUMBER_TYPES: dict[Kind, tuple[type, ...]] = {
 
 def numbers_of_objects(field: Field, values: list[Any]) -> npt.NDArray[Any]:
     """A list of numbers as an array; nothing is converted from text or, but to double, from int."""
-    types = _NUMBER_TYPES[field.kind]
     for row, value in enumerate(values):
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            _fail(field, row, f"{_short(value)} in a field of type {field.kind.value}")
-        if isinstance(value, int) and not -_LONG_MAX - 1 <= value <= _LONG_MAX:
-            _fail(field, row, f"{value} is out of range")
+        _check_number(field, field.kind, row, value)
     dtype = {Kind.BOOLEAN: np.bool_, Kind.INT: np.int64, Kind.LONG: np.int64}
     return np.array(values, dtype.get(field.kind, np.float64))
+
+
+def _check_number(field: Field, kind: Kind, row: int, value: Any) -> None:
+    types = _NUMBER_TYPES[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        _fail(field, row, f"{_short(value)} in a field of type {field.kind.value}")
+    high = INT_MAX if kind is Kind.INT else _LONG_MAX
+    if isinstance(value, (int, np.integer)) and not -high - 1 <= value <= high:
+        _fail(field, row, f"{value} is out of range")
 
 
 def listed(field: Field, items: list[Any]) -> list[Any]:
@@ -138,27 +143,36 @@ def _doubles(field: Field, items: list[Any]) -> list[Any]:
     return out
 
 
-def _texts(field: Field, items: list[Any]) -> list[Any]:
+def _arrays(field: Field, items: list[Any]) -> list[Any]:
     for row, item in enumerate(items):
-        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)):
-            _fail(field, row, f"{_short(item)} is not a sequence of strings")
-        _each_text(field, row, item)
-    return items
+        if not isinstance(item, (Sequence, np.ndarray)) or isinstance(item, (str, bytes)):
+            _fail(field, row, f"{_short(item)} is not a sequence")
+        _each(field, field.item, row, item)
+    return [[_plain(value) for value in item] for item in items]
 
 
 def _maps(field: Field, items: list[Any]) -> list[Any]:
     for row, item in enumerate(items):
         if not isinstance(item, Mapping):
-            _fail(field, row, f"{_short(item)} is not a map of strings")
-        _each_text(field, row, [*item, *item.values()])
-    return items
+            _fail(field, row, f"{_short(item)} is not a map")
+        _each(field, Kind.STRING, row, item)
+        _each(field, field.item, row, item.values())
+    return [{key: _plain(value) for key, value in item.items()} for item in items]
 
 
-def _each_text(field: Field, row: int, texts: Sequence[Any]) -> None:
-    for text in texts:
-        if not isinstance(text, str):
-            _fail(field, row, f"{_short(text)} among strings")
-        _check_text(field, row, text)
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's, which the scalar writers expect."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _each(field: Field, kind: Kind | None, row: int, values: Iterable[Any]) -> None:
+    for value in values:
+        if kind is not Kind.STRING and kind is not None:
+            _check_number(field, kind, row, value)
+        elif not isinstance(value, str):
+            _fail(field, row, f"{_short(value)} among strings")
+        else:
+            _check_text(field, row, value)
 
 
 def _short(value: object) -> str:
@@ -171,6 +185,6 @@ _LISTED: dict[Kind, Callable[[Field, list[Any]], list[Any]]] = {
     Kind.BYTES: _bytes,
     Kind.ENUM: _symbols,
     Kind.DOUBLES: _doubles,
-    Kind.STRINGS: _texts,
+    Kind.ARRAY: _arrays,
     Kind.MAP: _maps,
 }

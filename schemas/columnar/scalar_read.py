@@ -124,26 +124,36 @@ def _read_doubles(body: bytes, pos: int) -> tuple[np.ndarray, int]:
     return np.concatenate(blocks) if blocks else np.empty(0), pos
 
 
-def _read_strings(body: bytes, pos: int) -> tuple[list[str], int]:
-    items: list[str] = []
-    count, pos = _read_block(body, pos, 1)
-    while count:
-        for _ in range(count):
-            item, pos = _read_string(body, pos)
-            items.append(item)
-        count, pos = _read_block(body, pos, 1)
-    return items, pos
+def _array_reader(item: Kind) -> Reader:
+    read_item, item_size = _READERS[item], 8 if item is Kind.DOUBLE else 1
+
+    def read(body: bytes, pos: int) -> tuple[list[Any], int]:
+        items: list[Any] = []
+        count, pos = _read_block(body, pos, item_size)
+        while count:
+            for _ in range(count):
+                value, pos = read_item(body, pos)
+                items.append(value)
+            count, pos = _read_block(body, pos, item_size)
+        return items, pos
+
+    return read
 
 
-def _read_map(body: bytes, pos: int) -> tuple[dict[str, str], int]:
-    items: dict[str, str] = {}
-    count, pos = _read_block(body, pos, 2)
-    while count:
-        for _ in range(count):
-            key, pos = _read_string(body, pos)
-            items[key], pos = _read_string(body, pos)
-        count, pos = _read_block(body, pos, 2)
-    return items, pos
+def _map_reader(item: Kind) -> Reader:
+    read_item, item_size = _READERS[item], 9 if item is Kind.DOUBLE else 2
+
+    def read(body: bytes, pos: int) -> tuple[dict[str, Any], int]:
+        items: dict[str, Any] = {}
+        count, pos = _read_block(body, pos, item_size)
+        while count:
+            for _ in range(count):
+                key, pos = _read_string(body, pos)
+                items[key], pos = read_item(body, pos)
+            count, pos = _read_block(body, pos, item_size)
+        return items, pos
+
+    return read
 
 
 _READERS: dict[Kind, Reader] = {
@@ -155,11 +165,14 @@ _READERS: dict[Kind, Reader] = {
     Kind.STRING: _read_string,
     Kind.BYTES: _read_bytes,
     Kind.DOUBLES: _read_doubles,
-    Kind.STRINGS: _read_strings,
-    Kind.MAP: _read_map,
 }
 
 
 def value_reader(field: Field) -> Reader:
     """The reader of a leaf's value, without its union branch."""
-    return _enum_reader(field.symbols) if field.kind is Kind.ENUM else _READERS[field.kind]
+    if field.kind is Kind.ENUM:
+        return _enum_reader(field.symbols)
+    if field.kind in (Kind.ARRAY, Kind.MAP):
+        assert field.item is not None
+        return (_array_reader if field.kind is Kind.ARRAY else _map_reader)(field.item)
+    return _READERS[field.kind]

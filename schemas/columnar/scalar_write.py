@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Any
 
@@ -48,17 +48,27 @@ def _doubles(values: np.ndarray) -> bytes:
     return _length(len(values)) + values.astype("<f8", copy=False).tobytes() + b"\x00"
 
 
-def _strings(values: Sequence[str]) -> bytes:
-    if not values:
-        return b"\x00"
-    return b"".join([_length(len(values)), *map(_string, values), b"\x00"])
+def _array_writer(item: Kind) -> Callable[[Any], bytes]:
+    write = _WRITERS[item]
+
+    def write_array(values: Sequence[Any]) -> bytes:
+        if not values:
+            return b"\x00"
+        return b"".join([_length(len(values)), *map(write, values), b"\x00"])
+
+    return write_array
 
 
-def _map(items: dict[str, str]) -> bytes:
-    if not items:
-        return b"\x00"
-    pairs = [_string(key) + _string(value) for key, value in items.items()]
-    return b"".join([_length(len(items)), *pairs, b"\x00"])
+def _map_writer(item: Kind) -> Callable[[Any], bytes]:
+    write = _WRITERS[item]
+
+    def write_map(items: Mapping[str, Any]) -> bytes:
+        if not items:
+            return b"\x00"
+        pairs = [_string(key) + write(value) for key, value in items.items()]
+        return b"".join([_length(len(items)), *pairs, b"\x00"])
+
+    return write_map
 
 
 _WRITERS: dict[Kind, Callable[[Any], bytes]] = {
@@ -71,8 +81,6 @@ _WRITERS: dict[Kind, Callable[[Any], bytes]] = {
     Kind.STRING: _string,
     Kind.BYTES: _bytes,
     Kind.DOUBLES: _doubles,
-    Kind.STRINGS: _strings,
-    Kind.MAP: _map,
 }
 
 
@@ -81,7 +89,15 @@ def value_pieces(field: Field, ready: Ready) -> list[bytes]:
     values = ready.values
     if isinstance(values, np.ndarray) and values.ndim == 1:
         values = values.tolist()
-    return list(map(_WRITERS[field.kind], values))
+    return list(map(_writer(field), values))
+
+
+def _writer(field: Field) -> Callable[[Any], bytes]:
+    if field.kind is Kind.ARRAY and field.item is not None:
+        return _array_writer(field.item)
+    if field.kind is Kind.MAP and field.item is not None:
+        return _map_writer(field.item)
+    return _WRITERS[field.kind]
 
 
 def join_pieces(top: Field, ready: Sequence[Ready], prefix: bytes, n: int) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from enum import Enum
 from typing import Any
@@ -30,8 +30,8 @@ class Kind(Enum):
     BYTES = "bytes"
     ENUM = "enum"
     DOUBLES = "array of double"
-    STRINGS = "array of string"
-    MAP = "map of string"
+    ARRAY = "array"
+    MAP = "map"
     RECORD = "record"
 
 
@@ -41,11 +41,7 @@ _PRIMITIVES = {
         Kind.DOUBLE, Kind.FLOAT, Kind.INT, Kind.LONG, Kind.BOOLEAN, Kind.STRING, Kind.BYTES
     )
 }  # fmt: skip
-_CONTAINERS = {
-    ("array", "double"): Kind.DOUBLES,
-    ("array", "string"): Kind.STRINGS,
-    ("map", "string"): Kind.MAP,
-}
+_ITEMS = (Kind.STRING, Kind.DOUBLE, Kind.LONG, Kind.INT, Kind.BOOLEAN)
 
 COLUMN_DTYPES: dict[Kind, np.dtype[Any]] = {
     kind: np.dtype(object) for kind in Kind if kind is not Kind.RECORD
@@ -68,7 +64,7 @@ MISSING: dict[Kind, Any] = {
     Kind.ENUM: "",
     Kind.BYTES: b"",
     Kind.DOUBLES: None,
-    Kind.STRINGS: None,
+    Kind.ARRAY: None,
     Kind.MAP: None,
 }
 """What a decoded column holds where it is not valid."""
@@ -81,6 +77,7 @@ class Field:
     path: dotted names from the top record; "" for the top record itself.
     null_branch: index of "null" in the field's union, None where the field is not nullable.
     presence: this is the boolean that says whether a nullable record is there; never null.
+    item: what an array or map holds.
     null_byte, value_byte: the union's branch on the wire (its index in zigzag).
     """
 
@@ -90,6 +87,7 @@ class Field:
     symbols: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     presence: bool = False
+    item: Kind | None = None
 
     null_byte: int = dataclass_field(init=False, default=0)
     value_byte: int = dataclass_field(init=False, default=2)
@@ -117,7 +115,8 @@ def plan(schema: Mapping[str, Any]) -> Field:
     """The plan of a record schema (as JSON loads it, or as fastavro.parse_schema returns it).
 
     Raises UnsupportedSchemaError, naming the field, for anything but records, enums, primitive
-    types, array<double>, array<string>, map<string> and unions of null with one of these.
+    types, arrays and maps of string, double, long, int or boolean, and unions of null with one
+    of these.
     """
     if not isinstance(schema, Mapping) or schema.get("type") != "record":
         raise UnsupportedSchemaError("the schema is not a record: give a dict of type record")
@@ -141,7 +140,7 @@ def _field(path: str, schema: Any, names: _Names, space: str) -> Field:
         inner = _field(path, schema[1 - null], names, space)
         if inner.null_branch is not None:
             raise UnsupportedSchemaError(f"{where}: a union directly inside a union")
-        return Field(path, inner.kind, null, inner.symbols, inner.fields)
+        return replace(inner, null_branch=null)
     if isinstance(schema, str):
         if schema in _PRIMITIVES:
             return Field(path, _PRIMITIVES[schema])
@@ -157,10 +156,12 @@ def _field(path: str, schema: Any, names: _Names, space: str) -> Field:
     if kind in ("array", "map"):
         item = schema["items" if kind == "array" else "values"]
         item = item.get("type") if isinstance(item, Mapping) else item
-        if isinstance(item, str) and (kind, item) in _CONTAINERS:
-            return Field(path, _CONTAINERS[kind, item])
+        for of in _ITEMS:
+            if item == of.value:
+                doubles = kind == "array" and of is Kind.DOUBLE
+                return Field(path, Kind.DOUBLES if doubles else Kind(kind), item=of)
         raise UnsupportedSchemaError(
-            f"{where}: {kind} of {item!r}; only array of double or string and map of string"
+            f"{where}: {kind} of {item!r}; only of {', '.join(of.value for of in _ITEMS)}"
         )
     if isinstance(kind, str) and kind != "fixed":
         return _field(path, kind, names, space)  # a primitive with a logical type: taken raw

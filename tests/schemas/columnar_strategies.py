@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 Record = dict[str, Any]
 
 PRIMITIVES = ("double", "float", "int", "long", "boolean", "string", "bytes")
+ITEMS = ("string", "double", "long", "int", "boolean")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 DOUBLES = st.floats(width=64)
 
@@ -31,9 +32,9 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> Schema:
             symbols = [f"S{i}" for i in range(count)]
             return {"type": "enum", "name": f"E{next(counter)}", "symbols": symbols}
         if kind == "array":
-            return {"type": "array", "items": draw(st.sampled_from(("double", "string")))}
+            return {"type": "array", "items": draw(st.sampled_from(("double", *ITEMS)))}
         if kind == "map":
-            return {"type": "map", "values": "string"}
+            return {"type": "map", "values": draw(st.sampled_from(ITEMS))}
         return kind
 
     def record(level: int) -> Schema:
@@ -73,9 +74,9 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
         case "enum":
             return st.sampled_from(schema["symbols"])
         case "array":
-            return st.lists(DOUBLES if schema["items"] == "double" else TEXT, max_size=4)
+            return st.lists(values(schema["items"]), max_size=4)
         case "map":
-            return st.dictionaries(TEXT, TEXT, max_size=4)
+            return st.dictionaries(TEXT, values(schema["values"]), max_size=4)
     return st.fixed_dictionaries({f["name"]: values(f["type"]) for f in schema["fields"]})
 
 
