@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicMetadata,
+)
 
 from services.contract import Contract
 
@@ -63,11 +70,9 @@ def create_topics(contract: Contract, librdkafka: Mapping[str, Any]) -> Report:
         if name not in existing
     ]
     created = list(_create(client, missing)) if missing else []
-    there = [name for name, _ in contract.topics() if name not in created]
-    # One that somebody else created in the meantime is checked like those that were there.
-    if set(there) - set(existing):
-        existing = client.list_topics(timeout=TIMEOUT_S).topics
-    _check_partitions(contract, {name: len(existing[name].partitions) for name in there})
+    existing = _await_topics(client, [name for name, _ in contract.topics()])
+    _check_partitions(contract, {name: len(topic.partitions) for name, topic in existing.items()})
+    there = [name for name in existing if name not in created]
     return Report(created, there, list(_differences(client, contract, there)))
 
 
@@ -82,6 +87,24 @@ def _create(client: AdminClient, topics: list[NewTopic]) -> Iterator[str]:
                 refused.append(f"- {name}: {error.args[0].str()}")
     if refused:
         raise AdminError("the broker did not create these topics:\n" + "\n".join(refused))
+
+
+def _await_topics(client: AdminClient, names: Sequence[str]) -> dict[str, TopicMetadata]:
+    """The topics, once the broker knows all of them with a leader for each partition.
+
+    A broker answers that a topic is created before it tells clients of it: whoever subscribed
+    now might not see it, and Faust silently consumes nothing from a topic that is not there.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        known = client.list_topics(timeout=TIMEOUT_S).topics
+        there = {name: known[name] for name in names if name in known and not known[name].error}
+        led = all(p.leader >= 0 for topic in there.values() for p in topic.partitions.values())
+        if led and len(there) == len(names):
+            return there
+        if time.monotonic() > deadline:
+            missing = ", ".join(name for name in names if name not in there) or "leaders"
+            raise AdminError(f"after {TIMEOUT_S} s the broker still does not serve: {missing}")
 
 
 def _check_partitions(contract: Contract, found: Mapping[str, int]) -> None:

@@ -6,8 +6,6 @@ Modules import what is heavy (NumPy, scikit-learn, the Kafka client) inside thei
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from services.command import contracts, init, send, sql, tail, trace
@@ -93,7 +91,3 @@ def _validation(error: Exception) -> str:
         for wrong in getattr(error, "errors")()  # noqa: B009
     ]
     return "the settings are wrong:\n" + "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,6 +21,7 @@ from confluent_kafka import (
 )
 
 from services.command.output import CommandError
+from services.deployment import answers
 
 TIMEOUT_S = 10.0
 """Longest wait for the broker's answer to a question about a topic."""
@@ -45,7 +46,15 @@ class Stored:
 
 @contextmanager
 def reader(kafka: Mapping[str, Any]) -> Iterator[Consumer]:
-    """A consumer in no group: it commits nothing and takes no partition from anybody."""
+    """A consumer in no group: it commits nothing and takes no partition from anybody.
+
+    CommandError, at once, where nothing listens at the broker's address.
+    """
+    if not answers(kafka["bootstrap.servers"]):
+        raise CommandError(
+            f"no Kafka broker answers on {kafka['bootstrap.servers']}. Is the system running? "
+            "`weir status` tells, `weir up` starts it."
+        )
     consumer = Consumer(
         {
             **kafka,
@@ -78,8 +87,7 @@ def partitions(consumer: Consumer, topic: str) -> list[int]:
 def unreachable(error: KafkaException) -> CommandError:
     """The broker does not answer, said to a person."""
     return CommandError(
-        f"no Kafka broker answers ({error.args[0].str()}). Is the system running? "
-        "`weir status` tells, `weir up` starts it."
+        f"the Kafka broker does not answer: {error.args[0].str()}. `weir status` tells how it is."
     )
 
 
@@ -107,7 +115,7 @@ def read_all(consumer: Consumer, topic: str, of: Sequence[int]) -> Iterator[Stor
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in of])
     left = set(of)
     while left:
-        messages = consumer.consume(BATCH, timeout=TIMEOUT_S)
+        messages = _next(consumer, TIMEOUT_S)
         if not messages:
             raise CommandError(f"the broker gave nothing of {topic} for {TIMEOUT_S:g} s; try again")
         yield from _records(messages)
@@ -127,10 +135,16 @@ def follow(
         start = dict.fromkeys(start, OFFSET_BEGINNING)
     consumer.assign([TopicPartition(topic, number, offset) for number, offset in start.items()])
     while True:
-        messages = consumer.consume(BATCH, timeout=0.2)
+        messages = _next(consumer, 0.2)
         yield from _records(messages)
         if not messages:
             yield None
+
+
+def _next(consumer: Consumer, timeout_s: float) -> list[Message]:
+    """What has come, as soon as something has: consume() alone would wait for a full batch."""
+    first = consumer.poll(timeout_s)
+    return [] if first is None else [first, *consumer.consume(BATCH, timeout=0)]
 
 
 def _records(messages: Sequence[Message]) -> Iterator[Stored]:

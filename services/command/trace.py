@@ -75,16 +75,16 @@ def _read_topics(context: Context, found: Trace) -> CommandError | None:
     from services.command.decoding import Decoder
     from services.command.reading import reader
 
-    with reader(context.kafka) as consumer:
-        try:
+    try:
+        with reader(context.kafka) as consumer:
             for topic in (*ABOUT_REQUESTS, DEAD_LETTERS):
                 decoder = Decoder(context, topic)
                 for stored in _about(consumer, context, decoder, found):
                     place = (stored.partition, stored.offset)
                     value = decoder.read(stored)
                     found.events.append(Event(stored.time, topic, *place, value, "topic"))
-        except CommandError as error:
-            return error
+    except CommandError as error:
+        return error
     return None
 
 

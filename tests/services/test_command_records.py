@@ -1,0 +1,244 @@
+"""tail, send, trace and topics against a real broker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from services.command.reading import partition_of
+from tests.conftest import RunningBroker
+from tests.services.command_line import Deployment, command, deploy
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def deployment(broker: RunningBroker, tmp_path: Path) -> Deployment:
+    return deploy(tmp_path, broker.bootstrap)
+
+
+def truth(request_id: str, known_at: int = 1_700_000_000_000) -> dict[str, Any]:
+    return {"request_id": request_id, "known_at": known_at, "truth": True, "source": "system"}
+
+
+def request(request_id: str) -> dict[str, Any]:
+    features = {"price": 1.0, "visits": 2, "member": None, "colour": "red"}
+    return {
+        "request_id": request_id,
+        "event_time": 1_700_000_000_000,
+        "entity": None,
+        "features": features,
+    }
+
+
+def prediction(asked: dict[str, Any]) -> dict[str, Any]:
+    stages = ("wait", "decode", "validate", "gate", "infer")
+    return {
+        "request_id": asked["request_id"],
+        "event_time": asked["event_time"],
+        "predicted_at": asked["event_time"],
+        "entity": None,
+        "status": "answered",
+        "reason": None,
+        "answer": True,
+        "probability": 0.75,
+        "probabilities": [],
+        "gate_decision": "admit",
+        "gate_score": 0.1,
+        "version": "v1",
+        "role": "champion",
+        "dataset_id": "d1",
+        "app_version": "0",
+        "timings": {"batch_size": 1} | {f"{stage}_us": 1 for stage in stages},
+        "features": asked["features"],
+    }
+
+
+def test_a_topics_records_are_decoded_from_its_beginning(deployment: Deployment) -> None:
+    codec = deployment.codec("truth")
+    for n in range(3):
+        deployment.produce("truth", f"r{n}", codec.write(truth(f"r{n}")))
+    rows = deployment.weir_json("tail", "truth", "--from-beginning", "-n", "3")
+    assert sorted(row["key"] for row in rows) == ["r0", "r1", "r2"]
+    assert rows[0]["value"]["known_at"] == "2023-11-14T22:13:20.000Z"
+    text = deployment.weir("tail", deployment.topic("truth"), "--from-beginning", "-n", "3").stdout
+    assert "request_id=r1" in text
+    assert "truth=true" in text
+
+
+def test_bytes_that_are_no_record_are_shown_as_that(deployment: Deployment) -> None:
+    deployment.produce("truth", "bad", b"\x01nonsense")
+    (row,) = deployment.weir_json("tail", "truth", "--from-beginning", "-n", "1")
+    assert "not with Confluent framing" in row["value"]["undecodable"]
+
+
+def test_only_new_records_of_one_request_are_followed(deployment: Deployment) -> None:
+    codec = deployment.codec("truth")
+    deployment.produce("truth", "wanted", codec.write(truth("wanted", 1)))
+    arguments = command("tail", "truth", "--request-id", "wanted", "-n", "1", "--json")
+    with subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"WEIR_HOME": str(deployment.home), "PATH": "/usr/bin:/bin"},
+    ) as process:
+        known_at = 2
+        # Whenever it begins to follow, one of these comes after that.
+        while process.poll() is None:
+            deployment.produce("truth", "other", codec.write(truth("other")))
+            deployment.produce("truth", "wanted", codec.write(truth("wanted", known_at)))
+            known_at += 1
+        assert process.stdout is not None
+        (row,) = [json.loads(line) for line in process.stdout]
+    assert row["key"] == "wanted"
+    assert row["value"]["known_at"] != "1970-01-01T00:00:00.001Z"
+
+
+def test_aborted_records_are_never_shown(deployment: Deployment) -> None:
+    codec = deployment.codec("truth")
+    producer = Producer({"bootstrap.servers": deployment.bootstrap, "transactional.id": "abort"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(deployment.topic("truth"), codec.write(truth("aborted")), key="aborted")
+    producer.flush(20)
+    producer.abort_transaction(20)
+    deployment.produce("truth", "kept", codec.write(truth("kept")))
+    (row,) = deployment.weir_json("tail", "truth", "--from-beginning", "-n", "1")
+    assert row["key"] == "kept"
+
+
+@pytest.fixture
+def answering(deployment: Deployment) -> Iterator[Deployment]:
+    """Somebody who answers every request: what a worker looks like to a producer."""
+    over = threading.Event()
+
+    def answer() -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": deployment.bootstrap,
+                "group.id": deployment.contract.task,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.subscribe([deployment.topic("requests")])
+        requests, predictions = deployment.codec("request"), deployment.codec("prediction")
+        while not over.is_set():
+            message = consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                asked = requests.read(message.value())
+                value = predictions.write(prediction(asked))
+                deployment.produce("predictions", asked["request_id"], value)
+        consumer.close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield deployment
+    over.set()
+    thread.join()
+
+
+def test_each_request_sent_gets_its_prediction_printed(answering: Deployment) -> None:
+    lines = "".join(f'{{"request_id": "s{n}", "price": {n}, "visits": 1}}\n' for n in range(5))
+    done = answering.weir("send", "--json", input=lines)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(row["request_id"] for row in rows) == [f"s{n}" for n in range(5)]
+    assert all(row["features"]["price"] == float(row["request_id"][1:]) for row in rows)
+
+
+def test_one_request_may_be_given_as_an_argument_without_an_id(answering: Deployment) -> None:
+    done = answering.weir("send", '{"price": 1, "visits": 1}')
+    assert done.returncode == 0, done.stderr
+    assert "true  (probability 0.750)  gate 0.100  v1" in done.stdout
+
+
+def test_a_csv_file_is_sent_and_bad_lines_are_told(answering: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("request_id,price,visits\nc1,1.5,1\nc2,cheap,1\nc1,2,2\nc3,2,2\n")
+    done = answering.weir("send", "--file", str(path))
+    assert done.returncode == 1
+    assert [line.split()[0] for line in sorted(done.stdout.splitlines())] == ["c1", "c3"]
+    assert "line 3 was not sent: price: 'cheap' is not a number" in done.stderr
+    assert "line 4 was not sent: the request id c1 was sent already" in done.stderr
+    assert "2 of the requests were not sent" in done.stderr
+
+
+def test_requests_that_nobody_answers_are_told_after_the_time_limit(deployment: Deployment) -> None:
+    done = deployment.weir(
+        "send", '{"request_id": "alone", "price": 1, "visits": 1}', "--timeout", "0.2"
+    )
+    assert done.returncode == 1
+    assert "1 of the requests had no prediction after 0.2 s: alone" in done.stderr
+
+
+def test_a_request_is_traced_through_all_topics_by_time(deployment: Deployment) -> None:
+    asked = request("traced")
+    for topic, record, value, time in (
+        ("truth", "truth", truth("traced"), 3000),
+        ("predictions", "prediction", prediction(asked), 2000),
+        ("requests", "request", asked, 1000),
+        ("requests", "request", request("another"), 1000),
+    ):
+        deployment.produce(
+            topic, value["request_id"], deployment.codec(record).write(value), timestamp=time
+        )
+    dead = {
+        "topic": deployment.topic("truth"),
+        "partition": 0,
+        "offset": 7,
+        "record_time": 3500,
+        "failed_at": 4000,
+        "stage": "feedback",
+        "reason": "late-truth",
+        "message": "a second truth",
+        "request_id": "traced",
+        "key": b"traced",
+        "value": b"\x00",
+    }
+    dead_letter = deployment.codec("dead_letter").write(dead)
+    deployment.produce("dead-letters", "truth/0/7", dead_letter, timestamp=4000)
+
+    (found,) = deployment.weir_json("trace", "traced")
+    assert [(event["record"], event["time"]) for event in found["events"]] == [
+        ("request", "1970-01-01T00:00:01.000Z"),
+        ("prediction", "1970-01-01T00:00:02.000Z"),
+        ("truth", "1970-01-01T00:00:03.000Z"),
+        ("dead_letter", "1970-01-01T00:00:04.000Z"),
+    ]
+    assert found["read"][deployment.topic("requests")] == [partition_of(b"traced", 3)]
+    assert found["clickhouse"].startswith("not read")
+
+    text = deployment.weir("trace", "traced")
+    assert text.stdout.index("prediction") < text.stdout.index("late-truth")
+    assert f"{deployment.topic('signals')} (partitions 0, 1, 2)" in text.stderr
+
+
+def test_a_request_in_another_producers_partition_is_found(deployment: Deployment) -> None:
+    expected = partition_of(b"foreign", 3)
+    value = deployment.codec("request").write(request("foreign"))
+    deployment.produce("requests", "foreign", value, partition=(expected + 1) % 3)
+    deployment.produce("truth", None, deployment.codec("truth").write(truth("foreign")))
+    (found,) = deployment.weir_json("trace", "foreign")
+    assert sorted(event["record"] for event in found["events"]) == ["request", "truth"]
+
+
+def test_an_unknown_request_is_an_error(deployment: Deployment) -> None:
+    done = deployment.weir("trace", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nothing is known of the request nobody" in done.stderr
+
+
+def test_topics_show_how_far_they_have_got(deployment: Deployment) -> None:
+    codec = deployment.codec("truth")
+    for n in range(4):
+        deployment.produce("truth", f"r{n}", codec.write(truth(f"r{n}")))
+    (rows,) = deployment.weir_json("topics")
+    found = next(row for row in rows if row["topic"] == deployment.topic("truth"))
+    assert (found["offsets"], sum(found["next_offsets"].values())) == (4, 4)
