@@ -113,6 +113,8 @@ def test_a_missing_column_is_refused_by_name() -> None:
          [{"a": 1.0}, {}, {"é": 2.5}]),
         ({"type": "array", "items": "long"}, Column(objects([1], (), np.array([2**40]))),
          [[1], [], [2**40]]),
+        ({"type": "array", "items": "boolean"},
+         Column(objects([np.True_], [False], np.array([True]))), [[True], [False], [True]]),
         ("string", Column(objects("a" * 9000, "b", "")), ["a" * 9000, "b", ""]),
     ],
 )  # fmt: skip
