@@ -1,0 +1,32 @@
+"""What happens to records. A task's file imports its words from here.
+
+The names load when they are asked for, so that a process which needs none of them does not pay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schemas.features import Boolean, Category, Integer, Number
+    from streams.task import Binary, MultiClass, Regression, Task, Window
+
+__all__ = [
+    "Binary",
+    "Boolean",
+    "Category",
+    "Integer",
+    "MultiClass",
+    "Number",
+    "Regression",
+    "Task",
+    "Window",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'streams' has no attribute {name!r}")
+    import streams.task
+
+    return getattr(streams.task, name)

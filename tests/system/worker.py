@@ -1,0 +1,223 @@
+"""A worker process on a real broker, for tests: a home, topics, a trained version."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from schemas.topics import BY_NAME
+from services import contract as contracts
+from services.admin import create_topics
+from services.broker import free_port
+from services.contract import Contract
+from streams.bundle import save_bundle
+from streams.codecs import codecs
+from streams.task import load_task
+from streams.training.train import train
+
+KEY = b"a test's key"
+ROOT = Path(__file__).parents[2]
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+    """Wait until a condition holds; says what was waited for where it never does."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.05)
+
+
+class Bench:
+    """A task on a broker: its topics and codecs, and workers to start and end."""
+
+    def __init__(self, reference: str, bootstrap: str, home: Path) -> None:
+        self.reference = reference
+        self.task = load_task(reference)
+        self.bootstrap = bootstrap
+        self.home = home
+        self.codecs = codecs(self.task)
+        self.contract = Contract.of(self.task, reference)
+        contracts.record(self.contract, home)
+        create_topics(self.contract, {"bootstrap.servers": bootstrap})
+        self.producer = Producer(
+            {"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+        )
+        self.workers: list[Worker] = []
+
+    def topic(self, name: str) -> str:
+        return BY_NAME[name].topic(self.task.name)
+
+    def codec(self, topic: str) -> Any:
+        return self.codecs[BY_NAME[topic].record]
+
+    def send(self, topic: str, record: Mapping[str, Any], **more: Any) -> None:
+        value = self.codec(topic).write(record)
+        self.send_raw(topic, value, key=record["request_id"].encode(), **more)
+
+    def send_raw(
+        self, topic: str, value: bytes | None, key: bytes | None = None, **more: Any
+    ) -> None:
+        while True:
+            try:
+                self.producer.produce(self.topic(topic), value, key, **more)
+                return
+            except BufferError:
+                self.producer.poll(0.1)
+
+    def flush(self) -> None:
+        assert self.producer.flush(60) == 0
+
+    def train(self) -> str:
+        """Train the first version and put it in service; returns its id."""
+        assert self.task.history is not None
+        trained = train(self.task, self.task.history(), "first")
+        info = save_bundle(self.home / "artifacts", self.task, trained.contents, KEY)
+        self.announce(info.id, info.folder.name)
+        return info.id
+
+    def announce(self, version: str, bundle: str, role: str = "champion") -> None:
+        now = int(time.time() * 1000)
+        record = {
+            "version": version,
+            "role": role,
+            "changed_at": now,
+            "reason": "a test",
+            "event_id": "first",
+            "bundle": bundle,
+            "sha256": "",
+            "dataset_id": "",
+            "rows": 0,
+            "data_from": 0,
+            "data_to": 0,
+            "metrics": {},
+        }
+        value = self.codec("models").write(record)
+        self.producer.produce(self.topic("models"), value, version.encode())
+        self.flush()
+
+    def worker(self, name: str = "0", **settings: str) -> Worker:
+        worker = Worker(self, name, settings)
+        self.workers.append(worker)
+        return worker
+
+    def read(self, topic: str) -> list[Any]:
+        """All messages of a topic that a reader of committed records sees now."""
+        return read_all(self.bootstrap, self.topic(topic), self._partitions(topic))
+
+    def records(self, topic: str) -> list[dict[str, Any]]:
+        codec = self.codec(topic)
+        return [codec.read(message.value()) for message in self.read(topic)]
+
+    def _partitions(self, topic: str) -> int:
+        return self.task.partitions if BY_NAME[topic].partitioned else 1
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, bench: Bench, name: str, settings: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.log = bench.home / f"worker-{name}.log"
+        environment = {
+            **os.environ,
+            "WEIR_HOME": str(bench.home),
+            "WEIR_TASK": bench.reference,
+            "WEIR_BOOTSTRAP": bench.bootstrap,
+            "WEIR_HEALTH_PORT": str(self.port),
+            "WEIR_SIGNING_KEY": KEY.decode(),
+            "WEIR_WORKER": name,
+            **settings,
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.app"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def health(self) -> dict[str, Any] | None:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/health", timeout=2
+            ) as answer:
+                state: dict[str, Any] = json.load(answer)
+                return state
+        except OSError:
+            return None
+
+    def wait_until_ready(self, timeout_s: float = 60.0) -> dict[str, Any]:
+        def ready() -> dict[str, Any] | None:
+            assert self.process.poll() is None, f"the worker ended:\n{self.log.read_text()[-3000:]}"
+            return self.health()
+
+        state: dict[str, Any] = wait_for(ready, "the worker is ready", timeout_s)
+        return state
+
+    def metric(self, name: str) -> float:
+        """Sum of a Prometheus metric over its labels; `name` may hold labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name))
+        return sum(float(value) for _, value in lines)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+def read_all(bootstrap: str, topic: str, partitions: int) -> list[Any]:
+    """Every committed record of a topic up to its end now."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "test-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
+        found, ended = [], set()
+        while len(ended) < partitions:
+            for message in consumer.consume(5000, 1.0):
+                if message.error() is None:
+                    found.append(message)
+                else:
+                    ended.add(message.partition())
+        return found
+    finally:
+        consumer.close()
