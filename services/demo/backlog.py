@@ -8,23 +8,33 @@ from typing import Any
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-TIMEOUT_S = 30
-"""Longest wait for an answer of the broker."""
+from schemas.topics import TOPICS
+from streams.task import Task
+
+TIMEOUT_S = 2
+"""Longest wait for an answer of the broker; the replay looks again, and has to see its stop."""
+
+
+READ = ("requests", "predictions", "truth", "outcomes", "tallies")
+"""The topics between a request and its metrics."""
 
 
 class Backlog:
-    """Counts the records of some topics that a consumer group has not committed yet.
+    """Counts the records that the worker is to read and has not committed yet.
 
     Markers of transactions count as records, so a quiet system may show a few per partition.
     """
 
-    def __init__(
-        self, librdkafka: Mapping[str, Any], group: str, partitions: Mapping[str, int]
-    ) -> None:
-        """``partitions``: the number of each topic's partitions, by full topic name."""
-        self._admin = AdminClient(dict(librdkafka))
-        self._group = group
-        self._where = [(topic, n) for topic, count in partitions.items() for n in range(count)]
+    def __init__(self, task: Task, librdkafka: Mapping[str, Any]) -> None:
+        """The worker of ``task``."""
+        self._admin = AdminClient({"log_level": 0, **librdkafka})
+        self._group = f"{task.name}-worker"
+        self._where = [
+            (topic.topic(task.name), number)
+            for topic in TOPICS
+            if topic.name in READ
+            for number in range(task.partitions if topic.partitioned else 1)
+        ]
 
     def __call__(self) -> int:
         """Records that are published and not committed. KafkaException without a broker."""

@@ -55,7 +55,7 @@ FlightDelay = Task(
     fallback=False,  # most flights are on time
     defer_budget=0.1,
     segments=["origin", "carrier"],
-    horizon=timedelta(days=3),
+    horizon=timedelta(days=7),
     signals=["rebooked", "dismissed"],
     windows=[Window(timedelta(days=1)), Window(timedelta(days=7), every=timedelta(days=1))],
     history=flights_before_march,

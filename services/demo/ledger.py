@@ -247,7 +247,8 @@ class Accounts:
 
     def joined(self, ids: Sequence[str]) -> None:
         """Outcomes."""
-        np.add.at(self._table["outcomes"], self._rows(ids), 1)
+        rows = self._rows(ids)  # before the table is taken: it may grow
+        np.add.at(self._table["outcomes"], rows, 1)
 
     def _rows(self, ids: Sequence[str]) -> Rows:
         of = self._row

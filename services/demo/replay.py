@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.demo.flights import NEW_YORK
 from services.demo.resume import MARK, Published, ReplayError, published
@@ -37,13 +37,15 @@ STEP = 512
 """Most events that are sent between two looks at what else is to do."""
 
 STALL_S = 1.0
-"""What was missed by a longer stop (a broker that was away) is not caught up in one burst."""
+"""What was missed by a longer stop (a worker or broker that was away) is not caught up at once."""
 
 LOOK_S = 0.05
-"""Time between two looks at the worker's backlog."""
+"""Shortest time between two looks at the worker's backlog."""
 
-FULL_SPEED_AHEAD = 20_000
-"""Events that the replay is ahead of the worker at full speed: half a second of its work."""
+MAX_AHEAD = 5000
+"""Records that the worker may be behind: two to five days of event time, so that truths that it
+has not read yet are not past the label horizon (7 days) by the predictions that it has read.
+Time runs 86,400 times faster here: an outage of 10 s would be one of 10 days."""
 
 FLUSH_S = 5.0
 """Longest wait for the broker's acknowledgements at the end; the next run sees what is there."""
@@ -85,7 +87,7 @@ class Replay:
         speed: float = 1.0,
         stop: threading.Event | None = None,
         backlog: Callable[[], int] | None = None,
-        max_ahead: int | None = None,
+        max_ahead: int = MAX_AHEAD,
         on_month: Callable[[datetime], None] | None = None,
         retrain_every: int = 1,
         on_requests: Callable[[list[bytes], float], None] | None = None,
@@ -94,9 +96,8 @@ class Replay:
 
         speed: days of event time a second; ``math.inf`` publishes as fast as the worker follows.
         stop: ends `run` soon after it is set.
-        backlog: how many records the worker is behind; with it the replay keeps at most
-            ``max_ahead`` records ahead. None: 20,000 at full speed, no limit at other speeds,
-            as real producers do not wait.
+        backlog: how many records the worker is behind; with it the replay waits while they are
+            more than ``max_ahead``, and so does event time.
         on_month: called with the moment when a month of event time begins in New York, every
             ``retrain_every`` months, after all events before it are acknowledged and before any
             later one is sent. After a stop it may be called again for the same month.
@@ -105,8 +106,6 @@ class Replay:
         self._task, self._timeline, self._librdkafka = task, timeline, dict(librdkafka)
         self._speed = speed
         self._stop = stop or threading.Event()
-        if max_ahead is None and math.isinf(speed):
-            max_ahead = FULL_SPEED_AHEAD
         self._room = _Room(backlog, max_ahead)
         self._on_month, self._on_requests = on_month, on_requests
         self._months = deque(timeline.months(NEW_YORK, retrain_every) if on_month else [])
@@ -147,7 +146,7 @@ class Replay:
         until = math.inf if for_s is None else time.monotonic() + for_s
         clock = _Clock(self._event_ms(), self._speed)
         while not self._over() and time.monotonic() < until:
-            sent = self._step(producer, done, clock.now_ms())
+            sent = self._step(producer, done, clock.now_ms(self._event_ms()))
             self._check(producer)
             if not sent:
                 self._stop.wait(TICK_S)
@@ -264,32 +263,39 @@ class Replay:
 
 
 class _Clock:
-    """Event time: runs ``speed`` days a second, and stands still while the replay is stalled."""
+    """Event time: runs ``speed`` days a second, and waits for events that could not be sent."""
 
     def __init__(self, start_ms: float, speed: float) -> None:
         self._now_ms, self._speed = start_ms, speed
         self._seen = time.monotonic()
 
-    def now_ms(self) -> float:
+    def now_ms(self, next_ms: float) -> float:
+        """Event time now; ``next_ms`` is that of the first event that was not sent yet."""
         now = time.monotonic()
-        passed, self._seen = min(now - self._seen, STALL_S), now
-        self._now_ms += passed * self._speed * DAY_MS if passed else 0.0
+        passed, self._seen = now - self._seen, now
+        if passed > 0:
+            most_ms = next_ms + STALL_S * self._speed * DAY_MS
+            self._now_ms = min(self._now_ms + passed * self._speed * DAY_MS, most_ms)
         return self._now_ms
 
 
 class _Room:
     """How many events may be published before the worker has to catch up."""
 
-    def __init__(self, backlog: Callable[[], int] | None, max_ahead: int | None) -> None:
+    def __init__(self, backlog: Callable[[], int] | None, max_ahead: int) -> None:
         self._backlog, self._max_ahead = backlog, max_ahead
         self._free, self._looked = 0, -math.inf
 
     def free(self) -> int:
-        if self._backlog is None or self._max_ahead is None:
+        if self._backlog is None:
             return STEP
         now = time.monotonic()
-        if now - self._looked >= LOOK_S:
-            self._free, self._looked = self._max_ahead - self._backlog(), now
+        if 2 * self._free < self._max_ahead and now - self._looked >= LOOK_S:
+            try:
+                self._free = self._max_ahead - self._backlog()
+            except KafkaException:  # the broker is away
+                self._free = 0
+            self._looked = now
         return self._free
 
     def take(self, events: int) -> None:
