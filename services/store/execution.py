@@ -84,7 +84,7 @@ class Executor:
         def run() -> Answer:
             if insert is not None:
                 rows = call.statement[insert.data_at :]
-                return session.insert(insert.head, insert.format, rows)
+                return session.insert(insert.table, insert.settings, insert.format, rows)
             answer = session.run(call.statement, output, call.params)
             if output == "Native" and result and not answer.body:
                 return Answer(_no_rows(session, call), answer.read_rows, answer.read_bytes)

@@ -45,7 +45,8 @@ class _Token(NamedTuple):
 class InsertWithData:
     """An INSERT whose rows follow its text: ``INSERT INTO t (a, b) FORMAT Native`` + bytes."""
 
-    head: str  # up to FORMAT, that is what the engine wants
+    table: str  # INSERT INTO t (a, b)
+    settings: str  # SETTINGS x = 1, or nothing
     format: str
     data_at: int  # where in the body the rows begin
 
@@ -94,16 +95,24 @@ def insert_with_data(body: bytes) -> InsertWithData | None:
     first = next(words, None)
     if first is None or first[0] != b"INSERT":
         return None
+    settings_at: int | None = None
     for word, token in words:
         if word in (b"VALUES", b"SELECT", b"WITH", b"INFILE"):
             return None
+        if word == b"SETTINGS":
+            settings_at = token.start
         if word == b"FORMAT":
             named = next(words, None)
             if named is None:
                 return None
-            head = body[: token.start].decode()
-            name = body[named[1].start : named[1].end].decode()
-            return InsertWithData(head.rstrip(), name, _data_at(body, named[1].end))
+            if settings_at is None:
+                settings_at = token.start
+            return InsertWithData(
+                table=body[:settings_at].decode().rstrip(),
+                settings=body[settings_at : token.start].decode().rstrip(),
+                format=body[named[1].start : named[1].end].decode(),
+                data_at=_data_at(body, named[1].end),
+            )
     return None
 
 

@@ -91,6 +91,7 @@ def test_an_insert_of_a_data_frame(store: RunningStore, table: str) -> None:
         "INSERT INTO flights.w VALUES (1, 'FORMAT CSV'), (2, 'b')",
         "INSERT INTO flights.w (id, s) SELECT number + 1, 'x' FROM numbers(2)",
         'INSERT INTO flights.w FORMAT JSONEachRow {"id": 1, "s": "("}\n{"id": 2, "s": "y"}',
+        "INSERT INTO flights.w (id, s) SETTINGS max_threads = 1 FORMAT CSV\n1,x\n2,y",
         "/* FORMAT Native */ INSERT INTO flights.w (id, s) FORMAT CSV\n1,x\n2,y",
     ],
 )
@@ -115,6 +116,25 @@ def test_a_bad_insert_is_an_error_and_inserts_nothing(store: RunningStore, table
         store.writer().raw_insert(table, None, b"1,x\nno number,y\n", fmt="CSV")
     assert caught.value.code == 27
     assert store.reader().command(f"SELECT count() FROM {table}") == 0
+
+
+def test_an_insert_that_fails_after_its_rows_were_read_is_an_error(
+    store: RunningStore,
+) -> None:
+    writer = store.writer()
+    writer.command(
+        "CREATE TABLE flights.checked (id Int64, CONSTRAINT small CHECK id < 10) ENGINE = Memory"
+    )
+    with pytest.raises(DatabaseError) as caught:
+        writer.insert("flights.checked", [[11]], column_names=["id"])
+    assert caught.value.name == "VIOLATED_CONSTRAINT"
+    assert writer.command("SELECT count() FROM flights.checked") == 0
+
+
+def test_binary_data_with_line_breaks_arrives_whole(store: RunningStore, table: str) -> None:
+    rows = [[i, f"{i}\n;\n"] for i in range(30_000)]
+    assert store.writer().insert(table, rows, column_names=["id", "s"]).written_rows == 30_000
+    assert store.reader().command(f"SELECT uniqExact(s) FROM {table}") == 30_000
 
 
 def test_server_side_parameters_keep_every_character(store: RunningStore) -> None:
