@@ -12,8 +12,6 @@ import fastavro
 import numpy as np
 
 from schemas.avro_columns import RecordDecoder, RecordEncoder
-from schemas.avro_rows import RowDecoder, RowEncoder
-from schemas.columnar.types import UnsupportedSchemaError
 from schemas.columns import Column, Columns
 from schemas.records import Schema
 from schemas.registry import HEADER_BYTES, MAGIC, Registry, header, schema_id
@@ -65,14 +63,8 @@ class Codec:
         self.registry.add(schema)
         self._header = header(self.id)
         plain = _plain(schema)
-        self._decoder: RecordDecoder | RowDecoder
-        self._encoder: RecordEncoder | RowEncoder
-        try:
-            self._decoder = RecordDecoder(schema)
-            self._encoder = RecordEncoder(schema, self._header)
-        except UnsupportedSchemaError:
-            self._decoder = RowDecoder(plain)
-            self._encoder = RowEncoder(plain, self._header)
+        self._decoder = RecordDecoder(schema)
+        self._encoder = RecordEncoder(schema, self._header)
         self._parsed: dict[int, Any] = {self.id: fastavro.parse_schema(plain)}
         self._id_first = schema["fields"][0]["name"] == "request_id"
 
