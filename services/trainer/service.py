@@ -33,6 +33,8 @@ POLL_MS = 500
 """Between looks at the training thread; records are fetched as they come."""
 MAX_POLL_INTERVAL_MS = 300_000
 """The loop polls twice a second: after five minutes without, the process hangs."""
+SESSION_TIMEOUT_MS = 15_000
+"""Without a heartbeat for so long, another trainer takes over."""
 STOP_WAIT_S = 10.0
 """For the training in work at SIGTERM: it ends between two phases, or is left and repeated."""
 
@@ -85,6 +87,10 @@ class Trainer:
                 self._topic,
                 **settings.kafka_python(),
                 group_id=f"{self._task.name}-trainer",
+                # A member that is known by name: when it was killed, its next start takes over at
+                # once and does not wait until the session of the dead one times out.
+                group_instance_id=f"{self._task.name}-trainer-{settings.worker}",
+                session_timeout_ms=SESSION_TIMEOUT_MS,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
 from services.admin import create_topics
 from services.contract import Contract
-from services.registry import Publisher, read_roles, request_retrain
+from services.registry import read_roles, request_retrain
 from services.supervisor.child import Child
 from streams.bundle import load_bundle
 from streams.settings import Settings
 from streams.task import Task
 from tests.conftest import RunningBroker
-from tests.services.running_store import PASSWORD, RunningStore
 from tests.small_tasks import tumour_task
 
 pytestmark = pytest.mark.system
@@ -119,8 +119,6 @@ def test_a_trainer_killed_while_it_trains_repeats_the_event(trainer: RunningTrai
 
 
 def test_records_that_are_no_retrain_events_are_passed_over(trainer: RunningTrainer) -> None:
-    from kafka import KafkaProducer
-
     producer = KafkaProducer(bootstrap_servers=trainer.settings.bootstrap)
     producer.send(f"{trainer.task.name}.retrain", b"not avro", key=b"x").get(timeout=30)
     producer.close()
@@ -136,6 +134,3 @@ def test_while_clickhouse_is_down_the_trainer_waits_and_ends_in_order(
     trainer.start()
     trainer.wait(lambda: len(trainer.lines("ClickHouse does not answer; trying again")) > 1)
     assert trainer.end() == 0
-
-
-__all__ = ["PASSWORD", "Publisher", "RunningStore"]
