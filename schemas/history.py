@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from schemas.compatibility import conflicts
@@ -27,10 +27,6 @@ STAND_IN: Schema = {
     ],
 }
 """A task's features, for judging templates without a task."""
-
-
-class HistoryError(ValueError):
-    """A schema that would not read older records; the message names each place."""
 
 
 class History:
@@ -106,22 +102,6 @@ def all_kinds(schema: Schema) -> Iterator[tuple[str, Schema]]:
     text = json.dumps(schema)
     for kind in kinds:
         yield f"{kind}, ", fit(text, kind, STAND_IN)
-
-
-def record_versions(schemas: Mapping[str, Schema], history: History) -> list[Path]:
-    """Add to ``history`` each schema that is new; first judge them all.
-
-    Raises HistoryError, and adds nothing, where one would not read an older version.
-    """
-    found = [
-        f"{record}, {conflict}"
-        for record, schema in schemas.items()
-        for conflict in backward_conflicts(record, schema, history)
-    ]
-    if found:
-        raise HistoryError("\n".join(f"- {conflict}" for conflict in found))
-    added = [history.add(record, schema) for record, schema in schemas.items()]
-    return [path for path in added if path is not None]
 
 
 def main() -> int:

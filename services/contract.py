@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.history import History, HistoryError, record_versions
+from schemas.history import History, backward_conflicts
 from schemas.records import Kind, Schema
 from schemas.topics import TOPICS, Topic
 
@@ -100,28 +100,41 @@ def history(home: Path, task: str) -> History:
     return History(home / "schemas" / task)
 
 
+def check(contract: Contract, home: Path) -> None:
+    """See that the task's records are still those of ``home``, or can be read as those.
+
+    Raises ContractError where the records already written could not be read any more.
+    """
+    versions = history(home, contract.task)
+    found = [
+        f"- {record}, {conflict}"
+        for record, schema in contract.schemas.items()
+        for conflict in backward_conflicts(record, schema, versions)
+    ]
+    if found:
+        raise ContractError(
+            f"the task {contract.task} changed so that its older records cannot be read:\n"
+            + "\n".join(found)
+            + "\nUndo that change, or make it a compatible one (a new feature is nullable, a "
+            "feature keeps its type), or give the task another name, or start in another home "
+            "(WEIR_HOME)."
+        )
+
+
 def record(contract: Contract, home: Path) -> list[Path]:
     """Keep the contract in ``home``; returns the schema versions that are new.
 
-    Raises ContractError, and changes nothing, where the task's records changed so that the
-    records already written could not be read any more.
+    Raises ContractError, and changes nothing, where `check` does.
     """
+    check(contract, home)
     versions = history(home, contract.task)
-    try:
-        added = record_versions(contract.schemas, versions)
-    except HistoryError as error:
-        raise ContractError(
-            f"the task {contract.task} changed so that its older records cannot be read:\n{error}\n"
-            "Undo that change, or make it a compatible one (a new feature is nullable, a feature "
-            "keeps its type), or give the task another name, or start in another home "
-            "(WEIR_HOME)."
-        ) from error
+    added = [versions.add(record, schema) for record, schema in contract.schemas.items()]
     facts = {name: value for name, value in asdict(contract).items() if name != "schemas"}
     path = versions.folder / "task.json"
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     draft.replace(path)
-    return added
+    return [path for path in added if path is not None]
 
 
 def recorded(home: Path, task: str) -> Contract | None:

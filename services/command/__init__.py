@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import typer
 
-from services.command import contracts, init, send, sql, tail, trace
+from services.command import (
+    contracts,
+    init,
+    lifecycle,
+    models,
+    send,
+    sql,
+    status,
+    tail,
+    trace,
+)
 from services.command.output import CommandError, print_error
 
 USAGE = 2
@@ -17,12 +27,17 @@ USAGE = 2
 
 COMMANDS = (
     init.init,
+    lifecycle.up,
+    lifecycle.down,
+    status.status,
     contracts.topics,
     contracts.schemas,
     send.send,
     tail.tail,
     trace.trace,
     sql.sql,
+    models.models,
+    models.retrain,
 )
 
 
@@ -75,10 +90,12 @@ CONFIGURATION_ERRORS = {
     "pydantic_core._pydantic_core.ValidationError",
     "services.contract.ContractError",
     "services.deployment.DeploymentError",
+    "services.command.starting.ConfigurationError",
 }
 FAILURES = {
     "services.admin.AdminError",
     "services.broker.BrokerError",
+    "services.registry.RegistryError",
     "services.supervisor.state.SupervisorError",
     "cimpl.KafkaException",
 }

@@ -12,7 +12,7 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from avro.schema import make_avsc_object
 
 from schemas import history as history_module
-from schemas.history import COMMITTED, STAND_IN, History, HistoryError, all_kinds, record_versions
+from schemas.history import COMMITTED, STAND_IN, History, all_kinds
 from schemas.records import RECORDS, Schema, template
 from schemas.registry import canonical, schema_id
 
@@ -106,17 +106,6 @@ def test_the_tenth_version_comes_after_the_ninth(tmp_path: Path) -> None:
     assert newest is not None
     assert newest["fields"][0]["name"] == "f9"
     assert [v["fields"][0]["default"] for v in history.versions("x")] == list(range(10))
-
-
-def test_if_one_schema_is_incompatible_none_is_recorded(tmp_path: Path) -> None:
-    history = History(tmp_path)
-    record_versions({"a": STAND_IN, "b": STAND_IN}, history)
-    fields = STAND_IN["fields"]
-    compatible = STAND_IN | {"fields": fields[:1]}
-    changed = STAND_IN | {"fields": [{"name": "number", "type": "string"}]}
-    with pytest.raises(HistoryError, match="b, version 1: number: was double, is now string"):
-        record_versions({"a": compatible, "b": changed}, history)
-    assert len(history.versions("a")) == 1
 
 
 def test_all_versions_are_readable_by_their_id(tmp_path: Path) -> None:
