@@ -9,7 +9,10 @@ It goes on where the topics end (`services.demo.resume` says how it knows). As a
 
 from __future__ import annotations
 
+import argparse
 import math
+import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -19,33 +22,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
-from services.demo.flights import NEW_YORK
+from services.demo.backlog import Backlog
+from services.demo.flight_delay import FlightDelay
+from services.demo.flights import NEW_YORK, flights_from_march
+from services.demo.pace import MAX_AHEAD, STEP, TICK_S, Clock, Room
 from services.demo.resume import MARK, Published, ReplayError, published
 from services.demo.timeline import REQUEST, TOPICS, TRUTH, Records, Timeline
+from services.deployment import current
+from services.registry import request_retrain
+from streams.settings import Settings
 from streams.task import Task
-
-DAY_MS = 86_400_000
-TICK_S = 0.01
-"""Longest wait between two looks at the clock: at a day a second, 14 minutes of event time."""
 
 CHUNK = 4096
 """Events that are encoded at once, about 3 ms of work."""
-
-STEP = 512
-"""Most events that are sent between two looks at what else is to do."""
-
-STALL_S = 1.0
-"""What was missed by a longer stop (a worker or broker that was away) is not caught up at once."""
-
-LOOK_S = 0.05
-"""Shortest time between two looks at the worker's backlog."""
-
-MAX_AHEAD = 5000
-"""Records that the worker may be behind: two to five days of event time, so that truths that it
-has not read yet are not past the label horizon (7 days) by the predictions that it has read.
-Time runs 86,400 times faster here: an outage of 10 s would be one of 10 days."""
 
 FLUSH_S = 5.0
 """Longest wait for the broker's acknowledgements at the end; the next run sees what is there."""
@@ -106,7 +97,7 @@ class Replay:
         self._task, self._timeline, self._librdkafka = task, timeline, dict(librdkafka)
         self._speed = speed
         self._stop = stop or threading.Event()
-        self._room = _Room(backlog, max_ahead)
+        self._room = Room(backlog, max_ahead)
         self._on_month, self._on_requests = on_month, on_requests
         self._months = deque(timeline.months(NEW_YORK, retrain_every) if on_month else [])
         self._topics = [f"{task.name}.{name}" for name in TOPICS]
@@ -144,7 +135,7 @@ class Replay:
         # 3. Publish.
         producer = self._producer()
         until = math.inf if for_s is None else time.monotonic() + for_s
-        clock = _Clock(self._event_ms(), self._speed)
+        clock = Clock(self._event_ms(), self._speed)
         while not self._over() and time.monotonic() < until:
             sent = self._step(producer, done, clock.now_ms(self._event_ms()))
             self._check(producer)
@@ -262,41 +253,59 @@ class Replay:
             self._failure = f"the producer cannot go on: {error.str()}; start the replay again"
 
 
-class _Clock:
-    """Event time: runs ``speed`` days a second, and waits for events that could not be sent."""
+def scheduled_retrain(task: Task, settings: Settings) -> Callable[[datetime], None]:
+    """A team's monthly schedule, for ``on_month``: train on all outcomes before the month."""
 
-    def __init__(self, start_ms: float, speed: float) -> None:
-        self._now_ms, self._speed = start_ms, speed
-        self._seen = time.monotonic()
+    def ask(begins: datetime) -> None:
+        request_retrain(
+            settings,
+            task,
+            reason=f"the monthly training of {begins:%B %Y}",
+            requested_by="demo",
+            trigger="schedule",
+            data_to=int(begins.timestamp() * 1000),
+        )
 
-    def now_ms(self, next_ms: float) -> float:
-        """Event time now; ``next_ms`` is that of the first event that was not sent yet."""
-        now = time.monotonic()
-        passed, self._seen = now - self._seen, now
-        if passed > 0:
-            most_ms = next_ms + STALL_S * self._speed * DAY_MS
-            self._now_ms = min(self._now_ms + passed * self._speed * DAY_MS, most_ms)
-        return self._now_ms
+    return ask
 
 
-class _Room:
-    """How many events may be published before the worker has to catch up."""
+def parse_speed(text: str) -> float:
+    """Days of event time a second; ``max`` or ``0`` is as fast as the worker follows."""
+    speed = math.inf if text == "max" else float(text)
+    if not speed >= 0:
+        raise ValueError(f"speed {text}: days of event time a second, 0 or more, or max")
+    return speed or math.inf
 
-    def __init__(self, backlog: Callable[[], int] | None, max_ahead: int) -> None:
-        self._backlog, self._max_ahead = backlog, max_ahead
-        self._free, self._looked = 0, -math.inf
 
-    def free(self) -> int:
-        if self._backlog is None:
-            return STEP
-        now = time.monotonic()
-        if 2 * self._free < self._max_ahead and now - self._looked >= LOOK_S:
-            try:
-                self._free = self._max_ahead - self._backlog()
-            except KafkaException:  # the broker is away
-                self._free = 0
-            self._looked = now
-        return self._free
+def main() -> int:
+    """Replay in this process, against the deployment in WEIR_HOME, until Ctrl-C."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--speed", type=parse_speed, default=1.0, help="days a second, or max")
+    options.add_argument("--for", dest="for_s", type=float, help="seconds; without it: the year")
+    options.add_argument("--retrain-every", type=int, default=1, help="months; 0: never")
+    given = options.parse_args()
+    settings, stop = current(), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    client = settings.librdkafka()
+    replay = Replay(
+        FlightDelay,
+        Timeline(FlightDelay, flights_from_march()),
+        client,
+        speed=given.speed,
+        stop=stop,
+        backlog=Backlog(FlightDelay, client),
+        on_month=scheduled_retrain(FlightDelay, settings),
+        retrain_every=given.retrain_every,
+    )
+    try:
+        done = replay.run(given.for_s)
+    except ReplayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{done.requests} requests and {done.truths} truths, up to {done.event_time}")
+    return 0
 
-    def take(self, events: int) -> None:
-        self._free -= events
+
+if __name__ == "__main__":
+    sys.exit(main())
