@@ -32,6 +32,8 @@ from services.contract import Contract
 TIMEOUT_S = 30.0
 """Longest wait for the broker to send anything while there is more to read."""
 
+RETRY_S = 0.1
+
 AT_ONCE = 10_000
 """Records that are decoded together."""
 
@@ -127,15 +129,19 @@ class Ledger:
     def _ends(self) -> dict[tuple[str, int], int]:
         """The next offset that a reader of committed records would get, of every partition."""
         asked = {TopicPartition(*each): OffsetSpec.latest() for each in self._where}
-        try:
-            answers = self._admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
-            )
-            return {(p.topic, p.partition): f.result().offset for p, f in answers.items()}
-        except KafkaException as error:
-            raise LedgerError(
-                f"the broker does not say where the topics end: {error.args[0].str()}"
-            ) from error
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                answers = self._admin.list_offsets(
+                    asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+                )
+                return {(p.topic, p.partition): f.result().offset for p, f in answers.items()}
+            except KafkaException as error:  # such as a topic that was just made
+                if time.monotonic() > deadline:
+                    raise LedgerError(
+                        f"the broker does not say where the topics end: {error.args[0].str()}"
+                    ) from error
+                time.sleep(RETRY_S)
 
     def _take(self, name: str, values: list[bytes | None]) -> None:
         self.records[name] += len(values)

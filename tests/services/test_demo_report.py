@@ -84,7 +84,7 @@ def some(type_: Any) -> Any:
     if isinstance(type_, dict) and type_["type"] == "record":
         return {field["name"]: some(field["type"]) for field in type_["fields"]}
     if isinstance(type_, dict):
-        return some(type_["type"])
+        return type_["symbols"][0] if type_["type"] == "enum" else some(type_["type"])
     values = {"null": None, "string": "", "boolean": False, "array": [], "map": {}}
     return values.get(type_, 0)
 
