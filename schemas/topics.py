@@ -8,6 +8,12 @@ from typing import Literal
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
+# The largest batch of records that producers may send, as the broker counts it (Kafka's usual
+# limit). What Weir makes of such a record holds it whole, and its key, headers and reason besides:
+# a limit four times as large leaves none of it without a place.
+INPUT_MAX_BYTES = 1 << 20
+OUTPUT_MAX_BYTES = 4 << 20
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -16,7 +22,7 @@ class Topic:
     ``partitioned``: as many partitions as the task says (keyed by request id, so that topics
     about requests are co-partitioned), otherwise one. ``retention_ms``: None keeps for ever;
     ``"horizon"`` keeps twice the task's label horizon and a day at least, since joins restore
-    their state from it.
+    their state from it. ``max_message_bytes``: the largest batch of records that it takes.
     """
 
     name: str
@@ -26,6 +32,7 @@ class Topic:
     retention_ms: int | Literal["horizon"] | None
     cleanup: Literal["delete", "compact"]
     doc: str
+    max_message_bytes: int = OUTPUT_MAX_BYTES
 
     def topic(self, task: str) -> str:
         """The topic's name in Kafka."""
@@ -38,7 +45,11 @@ class Topic:
 
     def config(self, horizon_ms: int) -> dict[str, str]:
         """Kafka's topic settings, for a task whose labels may come ``horizon_ms`` late."""
-        config = {"cleanup.policy": self.cleanup, "message.timestamp.type": "CreateTime"}
+        config = {
+            "cleanup.policy": self.cleanup,
+            "message.timestamp.type": "CreateTime",
+            "max.message.bytes": str(self.max_message_bytes),
+        }
         if self.cleanup == "delete":
             kept = self.retention_ms
             if kept == "horizon":
@@ -59,14 +70,31 @@ TOPICS: tuple[Topic, ...] = (
         _WEEK,
         "delete",
         "inputs that ask for a prediction",
+        INPUT_MAX_BYTES,
     ),
     Topic(
         "predictions", "prediction", "request id", True, "horizon", "delete", "one answer a request"
     ),
     Topic(
-        "signals", "signal", "request id", True, "horizon", "delete", "implicit feedback of users"
+        "signals",
+        "signal",
+        "request id",
+        True,
+        "horizon",
+        "delete",
+        "implicit feedback of users",
+        INPUT_MAX_BYTES,
     ),
-    Topic("truth", "truth", "request id", True, "horizon", "delete", "what really happened"),
+    Topic(
+        "truth",
+        "truth",
+        "request id",
+        True,
+        "horizon",
+        "delete",
+        "what really happened",
+        INPUT_MAX_BYTES,
+    ),
     Topic(
         "deferred",
         "deferred",
