@@ -10,6 +10,7 @@ import typer
 
 from services.command import (
     contracts,
+    demo,
     init,
     lifecycle,
     models,
@@ -26,6 +27,7 @@ USAGE = 2
 
 
 COMMANDS = (
+    demo.demo,
     init.init,
     lifecycle.up,
     lifecycle.down,
@@ -96,6 +98,9 @@ FAILURES = {
     "services.admin.AdminError",
     "services.broker.BrokerError",
     "services.registry.RegistryError",
+    "services.demo.flights.FlightsError",
+    "services.demo.ledger.LedgerError",
+    "services.demo.resume.ReplayError",
     "services.supervisor.state.SupervisorError",
     "cimpl.KafkaException",
 }

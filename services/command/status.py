@@ -69,7 +69,7 @@ def _from_the_broker(context: Context, found: dict[str, Any]) -> str | None:
 
 
 def _process(state: ProcessState) -> dict[str, Any]:
-    health = _health(state.addresses.get("health")) if state.alive else None
+    health = ask_health(state.addresses.get("health")) if state.alive else None
     well = state.alive and state.state == "ready" and (health is None or bool(health.get("ok")))
     return {
         "name": state.name,
@@ -85,7 +85,7 @@ def _process(state: ProcessState) -> dict[str, Any]:
     }
 
 
-def _health(url: str | None) -> dict[str, Any] | None:
+def ask_health(url: str | None) -> dict[str, Any] | None:
     """What a process says of itself; None where it has no such page."""
     if url is None:
         return None

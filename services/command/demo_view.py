@@ -1,0 +1,164 @@
+"""How the demo looks in a terminal: a panel that lives, or a line every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+
+from services.command.figures import Figures, Window
+from services.demo.replay import Progress
+from streams.roles import Roles
+
+DAYS = 5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that is shown, at one moment."""
+
+    progress: Progress
+    speed: float
+    latency_ms: Mapping[str, float | None]
+    waiting: int
+    days: list[Window]
+    week: Window | None
+    roles: Roles
+    page: str | None
+
+    @classmethod
+    def of(
+        cls, progress: Progress, speed: float, watch: Any, figures: Figures, page: str | None
+    ) -> Snapshot:
+        """Ask everybody who knows."""
+        week = figures.last("sliding_7d_1d", 1)
+        return cls(
+            progress,
+            speed,
+            watch.recent_ms(),
+            watch.waiting,
+            figures.last("tumbling_1d", DAYS),
+            week[0] if week else None,
+            figures.roles,
+            page,
+        )
+
+
+def panel(now: Snapshot) -> RenderableType:
+    """The live panel."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column()
+    progress = now.progress
+    facts.add_row(
+        "event time",
+        f"{_when(progress.event_time)}  ({now.speed:g} days a second, "
+        f"{progress.position / max(1, progress.total):.1%} of the year)",
+    )
+    facts.add_row(
+        "requests",
+        f"{progress.requests:,} sent, {progress.per_s:,.0f}/s, {now.waiting:,} unanswered; "
+        f"{progress.truths:,} truths",
+    )
+    facts.add_row("latency", f"{_latency(now.latency_ms)}, request to committed prediction")
+    if now.week is not None:
+        facts.add_row("deferred", f"{now.week.figures['share_deferred']:.1%} in 7 days")
+    facts.add_row("in service", _versions(now.roles))
+    if now.page:
+        facts.add_row("page", now.page)
+    parts: list[RenderableType] = [facts]
+    if now.days:
+        parts += ["", _windows(now)]
+    return Panel(
+        Group(*parts),
+        title="weir demo: flights from New York, 2013",
+        subtitle="Ctrl-C stops everything in order",
+        border_style="dim",
+        width=96,
+    )
+
+
+def line(now: Snapshot) -> str:
+    """The same in one line, for a log."""
+    progress = now.progress
+    parts = [
+        _when(progress.event_time),
+        f"{progress.requests:,} requests at {progress.per_s:,.0f}/s",
+        f"{now.waiting:,} unanswered",
+        _latency(now.latency_ms),
+    ]
+    if now.week is not None:
+        parts.append(f"7 days: deferred {now.week.figures['share_deferred']:.1%}, {_quality(now)}")
+    return " | ".join([*parts, _versions(now.roles)])
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The final report for a person."""
+    latency = report["latency_ms"]
+    times = report["event_time"]
+    return "\n".join(
+        [
+            f"{report['requests']:,} requests, {report['predictions']:,} predictions: "
+            f"{report['lost']} lost, {report['duplicates']} duplicates",
+            f"{report['deferred']:,} deferred, {report['rejected']:,} rejected, "
+            f"{report['truths']:,} truths, {report['outcomes']:,} outcomes",
+            _latency(latency),
+            f"event time {times['from']} to {times['to']}",
+            "versions " + ", ".join(f"{v['id']} ({v['role']})" for v in report["versions"]),
+        ]
+    )
+
+
+def _windows(now: Snapshot) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    shown.add_column("day")
+    for name in ("scored", "deferred", "labelled", "accuracy", "ROC AUC", "log loss"):
+        shown.add_column(name, justify="right")
+    shown.add_column("version")
+    for window in ([now.week] if now.week else []) + now.days:
+        figures = window.figures
+        start = datetime.fromtimestamp(window.start / 1000, UTC)
+        last = datetime.fromtimestamp(window.end / 1000 - 1, UTC)
+        shown.add_row(
+            f"{start:%b %d}" if window.name.startswith("tumbling") else f"{start:%b %d}–{last:%d}",
+            f"{figures['scored']:,}",
+            f"{figures['share_deferred']:.1%}",
+            f"{figures['share_labelled']:.0%}",
+            *(_number(figures[name]) for name in ("accuracy", "roc_auc", "log_loss")),
+            window.version,
+        )
+    return shown
+
+
+def _quality(now: Snapshot) -> str:
+    figures = now.week.figures if now.week else {}
+    return f"accuracy {_number(figures['accuracy'])}, AUC {_number(figures['roc_auc'])}"
+
+
+def _versions(roles: Roles) -> str:
+    champion = roles.champion
+    others = [
+        f"{record.version} ({role})"
+        for role in ("canary", "shadow", "candidate")
+        for record in roles.with_role(role)
+    ]
+    return ", ".join([champion.version if champion else "no version yet", *others])
+
+
+def _latency(ms: Mapping[str, float | None]) -> str:
+    if ms["p50"] is None or ms["p99"] is None:
+        return "latency not known yet"
+    return f"p50 {ms['p50']:.1f} ms, p99 {ms['p99']:.1f} ms"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _when(time: datetime | None) -> str:
+    return "before the first flight" if time is None else f"{time:%a %Y-%m-%d %H:%M} UTC"
