@@ -1,0 +1,131 @@
+"""The HTTP application: the page, its stream, its history, and the schemas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.console.feed import Feed
+from services.console.history import History, HistoryError
+from services.console.schema_api import SchemaApi
+
+STATIC = Path(__file__).parent / "static"
+
+STREAMS_MAX = 64
+"""Pages open at the same time; more are refused, so that a runaway script costs no more."""
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Files change with an upgrade only; their ETag makes asking again cheap.
+    "Cache-Control": "no-cache",
+}
+
+
+def application(feed: Feed, history: History, schemas: SchemaApi) -> Starlette:
+    """The application; makes the feed's frames as long as it lives."""
+    streams = 0
+
+    async def page(request: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    async def icon(request: Request) -> Response:
+        return FileResponse(STATIC / "icon.svg")
+
+    async def live(request: Request) -> Response:
+        nonlocal streams
+        if streams >= STREAMS_MAX:
+            return _problem(503, f"{STREAMS_MAX} pages are open already; close one")
+
+        async def events() -> AsyncIterator[bytes]:
+            nonlocal streams
+            streams += 1
+            try:
+                async for event in feed.events():
+                    yield event
+            finally:
+                streams -= 1
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def windows(request: Request) -> Response:
+        window, segment, value = (
+            request.query_params.get(name, "") for name in ("window", "segment", "value")
+        )
+        return await _answer(history.windows(window, segment, value))
+
+    async def took_over(request: Request) -> Response:
+        return await _answer(history.took_over())
+
+    async def segments(request: Request) -> Response:
+        return await _answer(history.segments())
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        async with feed.running():
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/favicon.ico", icon),
+            Route("/live", live),
+            Route("/api/windows", windows),
+            Route("/api/took-over", took_over),
+            Route("/api/segments", segments),
+            *schemas.routes(),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[
+            Middleware(SafeHeaders),
+            # Names that a browser was made to resolve to 127.0.0.1 are nobody's business here.
+            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
+        ],
+        lifespan=life,
+    )
+
+
+class SafeHeaders:
+    """Puts HEADERS on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+async def _answer(asked: Any) -> Response:
+    try:
+        return Response(await asked, media_type="application/json")
+    except HistoryError as error:
+        return _problem(503, str(error))
+
+
+def _problem(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status)

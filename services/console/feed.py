@@ -1,0 +1,205 @@
+"""Tells every open page of each second, once for all: server-sent events.
+
+Events: `hello` (all that a page needs to begin), `tick` (each second: figures and the last
+points), `versions` and `letters` (only when they changed). A page that is slow, or was away,
+misses frames and not data: ticks overlap, and a reconnect begins with `hello`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from services.console.figures import figures
+from services.console.history import History
+from services.console.live import KEPT_S, Live, points
+from services.console.metrics import STREAMS
+from services.console.tail import Letter, Tail
+from services.contract import Contract
+from services.supervisor import read_run_state
+from streams.roles import Roles
+
+log = structlog.get_logger("console.feed")
+
+OVERLAP_S = 5
+"""Points that each tick repeats, so that a page may miss ticks without a gap in its charts."""
+
+TEXT_MAX = 600
+"""Characters of a dead letter's text that the page gets; `weir tail` shows all of it."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all pages are told at one second; a part is encoded once, however many read it."""
+
+    number: int
+    tick: bytes
+    versions: bytes
+    letters: bytes
+
+
+class Feed:
+    """Makes a frame each second; `history` knows of the time before the console ran."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        home: Path,
+        live: Live,
+        tail: Tail,
+        history: History,
+    ) -> None:
+        self._contract = contract
+        self._home = home
+        self._live = live
+        self._tail = tail
+        self._history = history
+        self._changed = asyncio.Condition()
+        self._closing = False
+        self._frame = self._make(0)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Make a frame each second for as long as the context lasts."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            # Just after the second has closed: all pages see the same one.
+            await asyncio.sleep(1.02 - time.time() % 1)
+            try:
+                frame = await asyncio.to_thread(self._make, self._frame.number + 1)
+            except Exception:
+                log.exception("a frame was not made")
+                continue
+            async with self._changed:
+                self._frame = frame
+                self._changed.notify_all()
+
+    async def close(self) -> None:
+        """End every stream."""
+        async with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """One page's stream."""
+        with STREAMS.track_inprogress():
+            frame = self._frame
+            yield b"retry: 2000\n\n" + _event("hello", await self._hello())
+            yield frame.versions + frame.letters + frame.tick
+            while True:
+                before = frame
+                async with self._changed:
+                    await self._changed.wait_for(
+                        lambda known=before: self._closing or self._frame is not known  # type: ignore[misc]
+                    )
+                    frame = self._frame
+                if self._closing:
+                    return
+                changed = b""
+                if frame.versions != before.versions:
+                    changed += frame.versions
+                if frame.letters != before.letters:
+                    changed += frame.letters
+                yield changed + frame.tick
+
+    async def _hello(self) -> dict[str, Any]:
+        contract = self._contract
+        now = time.time()
+        lived = points(self._live.seconds(now))
+        past = await self._history.past(self._live.began_s, KEPT_S)
+        missed = [i for i, at in enumerate(past["t"]) if at > now - KEPT_S]
+        return {
+            "task": contract.task,
+            "doc": contract.doc,
+            "kind": contract.kind,
+            "target": contract.target,
+            "horizon_ms": contract.horizon_ms,
+            "windows": contract.windows,
+            "began": self._live.began_s,
+            "points": {n: [past[n][i] for i in missed] + lived[n] for n in lived},
+        }
+
+    def _make(self, number: int) -> Frame:
+        now = time.time()
+        seconds = self._live.seconds(now)
+        tail = self._tail
+        tick = {
+            "now": int(now * 1000),
+            "kafka": asdict(tail.state),
+            "history": self._history.state(),
+            "figures": asdict(figures(self._live, seconds)),
+            "totals": asdict(self._live.totals),
+            "points": points(seconds[-OVERLAP_S:]),
+            "processes": _processes(self._home),
+        }
+        return Frame(
+            number=number,
+            tick=_event("tick", tick),
+            versions=_event("versions", _versions(tail.roles)),
+            letters=_event("letters", [_letter(letter) for letter in reversed(tail.letters)]),
+        )
+
+
+def _event(name: str, data: Any) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+
+
+def _versions(roles: Roles) -> list[dict[str, Any]]:
+    """Every version with what it does now, the newest change first."""
+    return [
+        {
+            "version": record.version,
+            "role": roles.role(record.version),
+            "changed_at": record.changed_at,
+            "reason": record.reason,
+            "rows": record.rows,
+            "data_from": record.data_from,
+            "data_to": record.data_to,
+            "metrics": dict(record.metrics),
+        }
+        for record in sorted(roles.records.values(), key=lambda r: -r.changed_at)
+    ]
+
+
+def _letter(letter: Letter) -> dict[str, Any]:
+    shown = asdict(letter)
+    for name in ("message", "origin", "request_id", "reason", "stage"):
+        text = shown[name]
+        if text and len(text) > TEXT_MAX:
+            shown[name] = text[:TEXT_MAX] + "…"
+    return shown
+
+
+def _processes(home: Path) -> list[dict[str, Any]]:
+    """The processes of this home as their supervisor wrote them; empty where none keeps them."""
+    try:
+        state = read_run_state(home)
+    except (OSError, ValueError, TypeError) as error:
+        log.debug("run files not read", error=str(error))
+        return []
+    if not state.running:
+        return []
+    return [
+        {
+            "name": name,
+            "state": process.state if process.alive or process.pid is None else "gone",
+            "since": process.since,
+            "restarts": process.restarts,
+            "pid": process.pid,
+        }
+        for name, process in state.processes.items()
+    ]

@@ -1,0 +1,85 @@
+"""What the page asks of ClickHouse: one task's database, its tables named like the topics.
+
+The view `metric_windows` says the same as WINDOWS, but sorts the whole table before a condition
+on it can help; asked every second, the condition must come first.
+"""
+
+from schemas.topics import BY_NAME
+
+_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES = (
+    BY_NAME[name].table for name in ("metrics", "predictions", "requests", "outcomes")
+)
+
+_MEASURES = (
+    "share_deferred, share_labelled, base_rate, accuracy, precision, recall, f1, roc_auc, "
+    "log_loss, brier, calibration_error, mae, rmse, r2"
+)
+
+WINDOWS = f"""
+    SELECT toUnixTimestamp64Milli(start) AS window_start, toUnixTimestamp64Milli(end) AS window_end,
+           version, role, complete, predictions, deferred, rejected, outcomes, scored, {_MEASURES}
+    FROM (
+        SELECT window_start AS start, window_end AS end, *
+        FROM {_METRICS}
+        WHERE window = {{window:String}} AND segment = {{segment:String}}
+          AND value = {{value:String}}
+        ORDER BY revision DESC, _offset DESC
+        LIMIT 1 BY start, version, role
+    )
+    ORDER BY end DESC, version, role
+    LIMIT 3000
+"""
+"""The newest revision of each window of a kind and segment, the newest windows first."""
+
+TOOK_OVER = f"""
+    SELECT version, toUnixTimestamp64Milli(min(event_time)) AS event_time
+    FROM {_PREDICTIONS}
+    WHERE role = 'champion' AND version != ''
+    GROUP BY version
+    ORDER BY event_time
+"""
+"""From which event time on each version answered as champion."""
+
+SEGMENTS = f"""
+    SELECT segment, arraySort(groupUniqArray(200)(value)) AS values
+    FROM {_METRICS}
+    WHERE segment != ''
+    GROUP BY segment
+    ORDER BY segment
+"""
+
+PAST_COLUMNS = ("t", "requests", "predictions", "outcomes", "p50", "p99")
+
+PAST = f"""
+    SELECT toUInt32(at) AS t, sum(requests) AS requests, sum(predictions) AS predictions,
+           sum(outcomes) AS outcomes, max(p50) AS p50, max(p99) AS p99
+    FROM (
+        SELECT toUnixTimestamp(_timestamp) AS at, count() AS requests, 0 AS predictions,
+               0 AS outcomes, NULL AS p50, NULL AS p99
+        FROM {_REQUESTS}
+        WHERE _timestamp >= fromUnixTimestamp({{from:Int64}})
+          AND _timestamp < fromUnixTimestamp({{to:Int64}})
+        GROUP BY at
+        UNION ALL
+        SELECT toUnixTimestamp(predicted_at) AS at, 0, count(), 0,
+               toNullable(quantile(0.5)(ms)), toNullable(quantile(0.99)(ms))
+        FROM (
+            SELECT predicted_at,
+                   greatest(0, `timings.wait_us` + `timings.decode_us` + `timings.validate_us`
+                               + `timings.gate_us` + `timings.infer_us`) / 1000 AS ms
+            FROM {_PREDICTIONS}
+            WHERE predicted_at >= fromUnixTimestamp({{from:Int64}})
+              AND predicted_at < fromUnixTimestamp({{to:Int64}})
+        )
+        GROUP BY at
+        UNION ALL
+        SELECT toUnixTimestamp(joined_at) AS at, 0, 0, count(), NULL, NULL
+        FROM {_OUTCOMES}
+        WHERE joined_at >= fromUnixTimestamp({{from:Int64}})
+          AND joined_at < fromUnixTimestamp({{to:Int64}})
+        GROUP BY at
+    )
+    GROUP BY t
+    ORDER BY t WITH FILL TO {{to:Int64}}
+"""
+"""The live charts' columns, a row a second, from the first second in which something came."""

@@ -1,0 +1,134 @@
+// Line charts over uPlot: colours from the stylesheet, sizes from the layout, a box that names values.
+
+import { color, element } from "./dom.js";
+
+const uPlot = window.uPlot;
+const charts = new Set();
+
+// `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y.
+export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, utc, marks, hollow }) {
+  const axis = { stroke: () => color("--soft"), font: '12px system-ui, sans-serif', ticks: { show: false } };
+  const grid = { stroke: () => color("--grid"), width: 1 };
+  const options = {
+    width: Math.max(target.clientWidth, 120),
+    height: target.clientHeight,
+    ms: 1,
+    tzDate: utc ? (ms) => uPlot.tzDate(new Date(ms), "Etc/UTC") : undefined,
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false }, points: { size: 7 }, sync: sync ? { key: sync } : undefined },
+    scales: { y: { range: (_, low, high) => limits(low, high, zero) } },
+    axes: [
+      { ...axis, grid: { show: false }, space: 80, values: (_, splits) => splits.map((ms) => axisTime(ms)) },
+      { ...axis, grid, size: 52, values: (_, splits) => splits.map(axisValue) },
+    ],
+    series: [
+      {},
+      ...series.map(({ label, color: name, dash, width = 1.75, points = false }) => ({
+        label, dash, width, stroke: () => color(name), points: { show: points }, _color: name,
+      })),
+    ],
+    padding: [marks ? 20 : 10, 12, 0, 0],
+    hooks: { draw: [(u) => hollow && drawPoints(u, hollow), (u) => marks && drawMarks(u, marks())], setCursor: [showTip] },
+  };
+  const made = new uPlot(options, [[], ...series.map(() => [])], target);
+  made.tip = element("div", { class: "tip", hidden: "" });
+  made.tipText = { time, value };
+  made.over.append(made.tip);
+  made.over.addEventListener("mouseleave", () => (made.tip.hidden = true));
+  const resized = new ResizeObserver(() => made.setSize({ width: Math.max(target.clientWidth, 120), height: target.clientHeight }));
+  resized.observe(target);
+  charts.add(made);
+  return {
+    set: (data) => made.setData(data),
+    remove: () => { resized.disconnect(); charts.delete(made); made.destroy(); },
+  };
+}
+
+// A small drawing of a line for the legend.
+export function sample(name, dash) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("width", "22"); svg.setAttribute("height", "8"); svg.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+  for (const [key, value] of Object.entries({ x1: 1, x2: 21, y1: 4, y2: 4, stroke: `var(${name})`, "stroke-width": 2.5, "stroke-dasharray": dash ? "4 3" : "none" })) line.setAttribute(key, value);
+  svg.append(line);
+  return svg;
+}
+
+export function legend(target, entries) {
+  target.replaceChildren(...entries.map(({ label, note, color: name, dash }) =>
+    element("li", {}, sample(name, dash), element("b", {}, label), note ? element("span", {}, note) : "")));
+}
+
+// From zero where the quantity has one; else with air above and below.
+function limits(low, high, zero) {
+  if (low === null || high === null) return [0, 1];
+  if (zero) return [0, high > 0 ? high * 1.12 : 1];
+  const air = (high - low) * 0.15 || Math.abs(high) * 0.05 || 0.5;
+  return [low - air, high + air];
+}
+
+function drawPoints(u, hollow) {
+  const { ctx } = u, ratio = devicePixelRatio, radius = 3.2 * ratio;
+  ctx.save();
+  u.data.slice(1).forEach((values, at) => {
+    ctx.strokeStyle = color(u.series[at + 1]._color);
+    ctx.lineWidth = 1.6 * ratio;
+    values.forEach((y, i) => {
+      if (y === null || y === undefined) return;
+      ctx.fillStyle = hollow(at, i) ? color("--card") : ctx.strokeStyle;
+      ctx.beginPath();
+      ctx.arc(u.valToPos(u.data[0][i], "x", true), u.valToPos(y, "y", true), radius, 0, 2 * Math.PI);
+      ctx.fill();
+      ctx.stroke();
+    });
+  });
+  ctx.restore();
+}
+
+// Where versions took over: [{x, label, color}].
+function drawMarks(u, marks) {
+  const { ctx, bbox } = u, ratio = devicePixelRatio;
+  ctx.save();
+  ctx.font = `${11.5 * ratio}px system-ui, sans-serif`;
+  ctx.textBaseline = "bottom";
+  let free = -Infinity;
+  for (const { x, label, color: name } of marks) {
+    const at = Math.round(u.valToPos(x, "x", true));
+    if (at < bbox.left - 1 || at > bbox.left + bbox.width + 1) continue;
+    ctx.strokeStyle = ctx.fillStyle = color(name);
+    ctx.lineWidth = ratio;
+    ctx.setLineDash([4 * ratio, 4 * ratio]);
+    ctx.beginPath();
+    ctx.moveTo(at, bbox.top - 4 * ratio);
+    ctx.lineTo(at, bbox.top + bbox.height);
+    ctx.stroke();
+    const wide = ctx.measureText(label).width;
+    const start = Math.min(at, bbox.left + bbox.width - wide);
+    if (start > free) {
+      ctx.fillText(label, start, bbox.top - 5 * ratio);
+      free = start + wide + 8 * ratio;
+    }
+  }
+  ctx.restore();
+}
+
+function showTip(u) {
+  const { tip, tipText } = u, { idx, left } = u.cursor;
+  if (!tip) return;
+  const shown = idx !== null && idx !== undefined && left >= 0
+    ? u.series.slice(1).map((series, at) => [series, u.data[at + 1][idx]]).filter(([, value]) => value !== null && value !== undefined)
+    : [];
+  tip.hidden = shown.length === 0;
+  if (tip.hidden) return;
+  tip.replaceChildren(element("strong", {}, tipText.time(u.data[0][idx])), ...shown.map(([series, value]) => {
+    const line = element("span", {}, element("em", {}, `${series.label} ${tipText.value(value)}`));
+    line.style.color = color(series._color);
+    return line;
+  }));
+  const x = u.valToPos(u.data[0][idx], "x"), right = x > u.over.clientWidth / 2;
+  tip.style.left = right ? "auto" : `${x + 12}px`;
+  tip.style.right = right ? `${u.over.clientWidth - x + 12}px` : "auto";
+  tip.style.top = "6px";
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((made) => made.redraw(false, true)));

@@ -1,0 +1,70 @@
+// What changes each second: the figures, and the charts of the last ten minutes.
+
+import { chart, legend } from "./charts.js";
+import { $, say } from "./dom.js";
+import * as format from "./format.js";
+
+const KEPT_S = 600;
+const NAMES = ["requests", "predictions", "outcomes", "p50", "p99"];
+const LINES = {
+  throughput: [
+    { name: "requests", label: "requests", color: "--s0" },
+    { name: "predictions", label: "predictions", color: "--s2", dash: [5, 3] },
+    { name: "outcomes", label: "outcomes", color: "--s3", width: 1.25 },
+  ],
+  latency: [
+    { name: "p50", label: "p50", color: "--s0" },
+    { name: "p99", label: "p99", color: "--s1" },
+  ],
+};
+const points = new Map();
+let charts = null;
+
+export function start(all) {
+  points.clear();
+  add(all);
+  if (!charts) {
+    const shared = { sync: "now", zero: true, time: format.clock, axisTime: format.minute };
+    charts = {
+      throughput: chart($("chart-throughput"), { ...shared, series: LINES.throughput, value: (n) => `${format.count(n)} /s`, axisValue: format.compact }),
+      latency: chart($("chart-latency"), { ...shared, series: LINES.latency, value: (ms) => `${format.millis(ms)} ms`, axisValue: format.compact }),
+    };
+    legend($("legend-throughput"), LINES.throughput);
+    legend($("legend-latency"), LINES.latency);
+  }
+  draw();
+}
+
+export function tick({ figures, totals, points: latest }) {
+  add(latest);
+  say("f-requests", format.rate(figures.requests_per_s));
+  say("f-predictions", format.rate(figures.predictions_per_s));
+  say("f-p50", format.millis(figures.p50_ms));
+  say("f-p99", format.millis(figures.p99_ms));
+  say("f-deferred", format.percent(figures.share_deferred));
+  say("f-rejected", format.percent(figures.share_rejected));
+  say("f-event", format.eventTime(figures.event_time));
+  say("n-requests", `${format.count(totals.requests)} since this page’s server started`);
+  say("n-predictions", `${format.count(totals.predictions)}, ${format.rate(figures.outcomes_per_s)} outcomes/s`);
+  say("n-rejected", totals.rejected ? `refused, last minute; ${format.count(totals.rejected)} in all` : "refused with a reason, last minute");
+  const speed = format.speed(figures.event_speed);
+  say("n-event", speed ? `newest request; passes ${speed}` : "of the newest request");
+  $("tile-rejected").classList.toggle("alert", figures.share_rejected > 0);
+  draw();
+}
+
+export function draw() {
+  if (!charts || document.hidden) return;
+  const times = [...points.keys()].sort((a, b) => a - b);
+  const columns = NAMES.map((name) => times.map((t) => points.get(t)[name] ?? null));
+  const data = Object.fromEntries(NAMES.map((name, i) => [name, columns[i]]));
+  const at = times.map((t) => t * 1000);
+  charts.throughput.set([at, data.requests, data.predictions, data.outcomes]);
+  charts.latency.set([at, data.p50, data.p99]);
+}
+
+function add({ t, ...columns }) {
+  t.forEach((at, i) => points.set(at, Object.fromEntries(NAMES.map((name) => [name, columns[name][i]]))));
+  const oldest = Math.max(...points.keys(), 0) - KEPT_S;
+  for (const at of points.keys()) if (at < oldest) points.delete(at);
+}

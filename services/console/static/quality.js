@@ -1,0 +1,222 @@
+// Metric windows over event time: a choice of metric, window and segment; versions by colour.
+
+import { chart, legend } from "./charts.js";
+import { $, element, row, say } from "./dom.js";
+import * as format from "./format.js";
+import { colorOf } from "./tables.js";
+
+const SHARE = { show: format.withPercent, axis: (share) => `${Math.round(share * 1000) / 10} %`, zero: true };
+const SCORE = { show: format.decimals, axis: (value) => String(Math.round(value * 1000) / 1000) };
+const AMOUNT = { show: format.measured, axis: format.measured };
+const METRICS = {
+  roc_auc: { name: "AUC", ...SCORE, help: "area under the ROC curve: 0.5 is chance, 1 is perfect order" },
+  accuracy: { name: "Accuracy", ...SHARE, zero: false, help: "share of the model’s answers that were right" },
+  log_loss: { name: "Log loss", ...SCORE, help: "mean negative log-likelihood in nats: lower is better" },
+  calibration_error: { name: "Calibration error", ...SCORE, zero: true, help: "how far probabilities are from what happened: lower is better" },
+  share_deferred: { name: "Share deferred", ...SHARE, help: "inputs that the gate held back" },
+  share_labelled: { name: "Share labelled", ...SHARE, help: "predictions whose truth has arrived" },
+  precision: { name: "Precision", ...SHARE, zero: false, help: "of the answers that said yes, the share that was right" },
+  recall: { name: "Recall", ...SHARE, zero: false, help: "of what truly was yes, the share that was found" },
+  f1: { name: "F1", ...SCORE, help: "harmonic mean of precision and recall" },
+  brier: { name: "Brier score", ...SCORE, help: "mean squared error of the probabilities: lower is better" },
+  mae: { name: "Mean absolute error", ...AMOUNT, zero: true, help: "in the target’s unit: lower is better" },
+  rmse: { name: "Root mean squared error", ...AMOUNT, zero: true, help: "in the target’s unit: lower is better" },
+  r2: { name: "R²", ...SCORE, help: "share of the variance that is explained: 1 is perfect" },
+  base_rate: { name: "Base rate", ...AMOUNT, help: "share of true, or mean truth" },
+  predictions: { name: "Predictions", show: format.count, axis: format.compact, zero: true, help: "answered and deferred, by event time" },
+};
+const CLASSES = ["roc_auc", "accuracy", "log_loss", "calibration_error", "share_deferred", "share_labelled", "precision", "recall", "f1", "brier", "base_rate", "predictions"];
+const KINDS = {
+  binary: CLASSES,
+  multiclass: CLASSES.filter((name) => name !== "base_rate"),
+  regression: ["mae", "rmse", "r2", "share_deferred", "share_labelled", "base_rate", "predictions"],
+};
+const NEEDS_TRUTH = new Set(Object.keys(METRICS).filter((name) => !["share_deferred", "share_labelled", "predictions"].includes(name)));
+const DASHES = { canary: [6, 3], shadow: [2, 3], candidate: [8, 3, 2, 3] };
+const AGAIN_TICKS = 2;
+const SELDOM_TICKS = 10;
+const TABLE_ROWS = 60;
+
+let task = null;
+let answer = null;
+let shape = "";
+let plot = null;
+let asking = false;
+let ticks = 0;
+
+export function start(hello) {
+  const known = task !== null;
+  task = hello;
+  if (!known) {
+    fill($("metric"), KINDS[hello.kind].map((name) => [name, METRICS[name].name]));
+    fill($("window"), hello.windows.map((name) => [name, format.windowKind(name).text]));
+    remember();
+    for (const name of ["metric", "window", "segment"]) $(name).addEventListener("change", () => changed(name));
+    $("controls").addEventListener("submit", (event) => event.preventDefault());
+  }
+  void ask();
+  void askSeldom();
+}
+
+// Every other second, and only while somebody looks.
+export function tick() {
+  ticks += 1;
+  if (document.hidden || !task) return;
+  if (ticks % AGAIN_TICKS === 0) void ask();
+  if (ticks % SELDOM_TICKS === 0) void askSeldom();
+}
+
+export function draw() {
+  if (!answer || document.hidden) return;
+  const metric = $("metric").value, { help } = METRICS[metric];
+  say("metric-help", help);
+  const { every } = format.windowKind(answer.window);
+  const lines = series(answer.rows, metric, every);
+  const seen = lines.some(({ values }) => values.size > 0);
+  $("chart-quality").hidden = !seen;
+  $("quality-empty").hidden = seen;
+  if (!seen) say("quality-empty", reason(metric));
+  table(metric);
+  if (!seen) return legend($("legend-quality"), []);
+  const times = [...new Set(lines.flatMap(({ values }) => [...values.keys()]))].sort((a, b) => a - b);
+  const wanted = JSON.stringify([metric, lines.map(({ version, role }) => [version, role])]);
+  if (wanted !== shape) {
+    plot?.remove();
+    plot = make(metric, lines);
+    shape = wanted;
+  }
+  current = { times, lines };
+  plot.set([times, ...lines.map(({ values }) => times.map((t) => values.get(t)?.value ?? null))]);
+  legend($("legend-quality"), [
+    ...lines.map(({ version, role }) => ({ label: format.shortVersion(version), note: role === "none" ? "" : role, color: colorOf(version), dash: DASHES[role] })),
+  ]);
+  describe(metric, lines, times);
+}
+
+let current = { times: [], lines: [] };
+
+function make(metric, lines) {
+  const { show, axis, zero } = METRICS[metric];
+  return chart($("chart-quality"), {
+    series: lines.map(({ version, role }) => ({ label: `${format.shortVersion(version)} ${role === "none" ? "" : role}`, color: colorOf(version), dash: DASHES[role] })),
+    time: (ms) => span(ms), axisTime: format.eventDay, value: show, axisValue: axis, zero, utc: true,
+    marks: () => marks(),
+    hollow: (at, i) => !current.lines[at]?.values.get(current.times[i])?.complete,
+  });
+}
+
+// One line a version and role. A window is drawn at the start of its last slide: its newest day.
+function series(rows, metric, every) {
+  const lines = new Map();
+  for (const one of rows) {
+    if (one[metric] === null || one[metric] === undefined) continue;
+    if (NEEDS_TRUTH.has(metric) && !one.scored) continue;
+    const key = JSON.stringify([one.version, one.role]);
+    if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, values: new Map() });
+    lines.get(key).values.set(one.window_end - every, { value: one[metric], complete: one.complete });
+  }
+  return [...lines.values()];
+}
+
+const marks = () => tookOver.map(({ version, event_time }) => ({ x: event_time, label: `▾ ${format.shortVersion(version)}`, color: colorOf(version) }));
+
+function span(ms) {
+  const { every } = format.windowKind(answer.window), end = ms + every;
+  const one = answer.rows.find((r) => r.window_end === end);
+  if (!one || one.window_end - one.window_start === 86_400_000) return format.eventDate(ms);
+  return `${format.eventDay(one.window_start)} – ${format.eventDate(end - 1)}`;
+}
+
+function reason(metric) {
+  if (answer.rows.length === 0) {
+    return answer.segment ? "No windows of this segment yet." : "No windows yet: they begin with the first predictions that reach ClickHouse.";
+  }
+  if (NEEDS_TRUTH.has(metric)) return `No outcomes yet: truth arrives up to ${format.duration(task.horizon_ms)} of event time after its request.`;
+  return "Nothing to show yet.";
+}
+
+function describe(metric, lines, times) {
+  const latest = lines.map(({ version, role, values }) => {
+    const last = values.get([...values.keys()].sort((a, b) => a - b).at(-1));
+    return `${format.shortVersion(version)} ${role} ${METRICS[metric].show(last?.value)}`;
+  });
+  const text = `${METRICS[metric].name} from ${format.eventDate(times[0])} to ${format.eventDate(times.at(-1))}. Latest: ${latest.join("; ")}. The table below has every window.`;
+  if ($("chart-quality").getAttribute("aria-label") !== text) $("chart-quality").setAttribute("aria-label", text);
+}
+
+function table(metric) {
+  if (!$("windows-details").open) return;
+  const columns = [...new Set([metric, ...KINDS[task.kind].slice(0, 6)])];
+  $("windows-head").replaceChildren(
+    ...["Window", "Version"].map((name) => element("th", { scope: "col" }, name)),
+    ...["Predictions", ...columns.filter((c) => c !== "predictions").map((c) => METRICS[c].name)].map((name) => element("th", { scope: "col", class: "num" }, name)));
+  const rows = [...answer.rows].sort((a, b) => b.window_end - a.window_end).slice(0, TABLE_ROWS);
+  const { every } = format.windowKind(answer.window);
+  $("windows-rows").replaceChildren(...rows.map((one) => row(
+    ["Window", `${span(one.window_end - every)}${one.complete ? "" : " (open)"}`, "when"],
+    ["Version", `${format.shortVersion(one.version)} ${one.role === "none" ? "" : one.role}`],
+    ["Predictions", format.count(one.predictions), "num"],
+    ...columns.filter((c) => c !== "predictions").map((c) => [METRICS[c].name, METRICS[c].show(one[c]), "num"]),
+  )));
+}
+
+async function ask() {
+  if (asking) return;
+  asking = true;
+  const [segment, value] = $("segment").value ? JSON.parse($("segment").value) : ["", ""];
+  const query = new URLSearchParams({ window: $("window").value, segment, value });
+  try {
+    const response = await fetch(`/api/windows?${query}`);
+    if (response.ok) {
+      answer = await response.json();
+      draw();
+    } else if (!answer) {
+      $("quality-empty").hidden = false;
+      say("quality-empty", "The windows are in ClickHouse, which does not answer.");
+    }
+  } catch { /* the stream tells of a lost connection */ } finally {
+    asking = false;
+  }
+}
+
+let shownSegments = "";
+let tookOver = [];
+
+async function askSeldom() {
+  try {
+    const versions = await fetch("/api/took-over");
+    if (versions.ok) {
+      tookOver = await versions.json();
+      draw();
+    }
+    const response = await fetch("/api/segments");
+    if (!response.ok) return;
+    const text = await response.text();
+    if (text === shownSegments) return;
+    shownSegments = text;
+    const chosen = $("segment").value;
+    $("segment").replaceChildren(element("option", { value: "" }, "all traffic"), ...Object.entries(JSON.parse(text)).map(([segment, values]) =>
+      element("optgroup", { label: segment }, ...values.map((value) => element("option", { value: JSON.stringify([segment, value]) }, `${segment}: ${value}`)))));
+    $("segment").value = chosen;
+    if ($("segment").selectedIndex < 0) $("segment").value = "";
+  } catch { /* as above */ }
+}
+
+function changed(name) {
+  try { sessionStorage.setItem(`weir.${name}`, $(name).value); } catch { /* a private window */ }
+  if (name === "metric") draw();
+  else { asking = false; void ask(); }
+}
+
+function remember() {
+  for (const name of ["metric", "window"]) {
+    const kept = sessionStorage.getItem(`weir.${name}`);
+    if (kept && [...$(name).options].some((option) => option.value === kept)) $(name).value = kept;
+  }
+}
+
+function fill(select, options) {
+  select.replaceChildren(...options.map(([value, text]) => element("option", { value }, text)));
+}
+
+$("windows-details").addEventListener("toggle", draw);

@@ -1,0 +1,82 @@
+// Versions, dead letters, processes: tables that are made anew when they change.
+
+import { $, element, row, say } from "./dom.js";
+import * as format from "./format.js";
+
+const HELD_OUT = ["roc_auc", "accuracy", "log_loss", "mae", "rmse", "r2"];
+const NAMES = { roc_auc: "AUC", accuracy: "accuracy", log_loss: "log loss", mae: "MAE", rmse: "RMSE", r2: "R²" };
+
+const colors = new Map();
+
+// Each version keeps its colour: in the order in which they came to be.
+export function colorOf(version) {
+  if (!version) return "--s-none";
+  if (!colors.has(version)) colors.set(version, `--s${colors.size % 6}`);
+  return colors.get(version);
+}
+
+let versions = [];
+
+export function showVersions(list, byVersion = {}) {
+  versions = list;
+  [...list].sort((a, b) => a.changed_at - b.changed_at).forEach(({ version }) => colorOf(version));
+  $("versions-empty").hidden = list.length > 0;
+  $("versions-table").hidden = list.length === 0;
+  const champion = list.find(({ role }) => role === "champion");
+  say("f-champion", champion ? format.shortVersion(champion.version) : format.NONE);
+  $("f-champion").title = champion?.version ?? "";
+  say("n-champion", champion ? `answers since ${format.when(champion.changed_at)}` : "no version answers yet");
+  $("versions").replaceChildren(...list.map((v) => {
+    const swatch = element("span", { class: "swatch" });
+    swatch.style.background = `var(${colorOf(v.version)})`;
+    return row(
+      ["Version", element("span", { class: "id", title: v.version }, swatch, format.shortVersion(v.version))],
+      ["Role", element("span", { class: `pill ${v.role}` }, v.role)],
+      ["Since", format.when(v.changed_at), "when"],
+      ["Predictions", element("span", { "data-version": v.version, title: "share of the last minute's predictions" }, share(byVersion[v.version])), "num"],
+      ["Trained on", v.rows ? `${format.count(v.rows)} rows, ${format.eventDate(v.data_from)} – ${format.eventDate(v.data_to)}` : format.NONE],
+      ["On held-out time", heldOut(v.metrics)],
+      ["Why", v.reason, "wide"],
+    );
+  }));
+}
+
+export function showShares(byVersion) {
+  for (const cell of $("versions").querySelectorAll("[data-version]")) say(cell, share(byVersion[cell.dataset.version]));
+}
+
+export const champion = () => versions.find(({ role }) => role === "champion");
+
+export function showLetters(letters) {
+  $("letters-empty").hidden = letters.length > 0;
+  $("letters-table").hidden = letters.length === 0;
+  $("letters").replaceChildren(...letters.map((letter) => row(
+    ["Time", format.when(letter.failed_at), "when"],
+    ["Reason", element("span", { class: "pill reason", title: `refused by ${letter.stage}` }, letter.reason)],
+    ["Message", letter.message, "wide"],
+    ["Origin", element("span", { class: "id", title: letter.size === null ? "no value" : `${format.count(letter.size)} bytes` }, letter.origin)],
+    ["Request", letter.request_id ? element("span", { class: "id" }, letter.request_id) : format.NONE],
+  )));
+}
+
+let shownProcesses = "";
+
+export function showProcesses(processes) {
+  const text = JSON.stringify(processes);
+  if (text === shownProcesses) return;
+  shownProcesses = text;
+  $("processes-card").hidden = processes.length === 0;
+  $("processes").replaceChildren(...processes.map((p) => {
+    const restarts = p.restarts ? `, ${p.restarts} restart${p.restarts === 1 ? "" : "s"}` : "";
+    const word = p.state === "ready" ? "runs" : p.state.replace("-", " ");
+    return element("li", {}, element("b", {}, p.name), element("span", { class: `pill ${p.state}` }, word),
+      element("small", {}, `since ${format.when(Date.parse(p.since))}${restarts}`));
+  }));
+}
+
+const share = (value) => (value === undefined ? format.NONE : format.withPercent(value));
+
+function heldOut(metrics) {
+  const shown = HELD_OUT.filter((name) => name in metrics).slice(0, 2);
+  return shown.map((name) => `${NAMES[name]} ${format.decimals(metrics[name])}`).join(", ") || format.NONE;
+}

@@ -1,0 +1,115 @@
+"""The console against a real broker: what its stream tells, and what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import RunningBroker
+from tests.services.running_console import (
+    RunningConsole,
+    dead_letter,
+    model,
+    prediction,
+    request,
+)
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def console(broker: RunningBroker, tmp_path: Path) -> Iterator[RunningConsole]:
+    running = RunningConsole(tmp_path / "home", broker.bootstrap)
+    yield running
+    running.stop()
+
+
+def test_it_waits_for_topics_and_says_so_then_counts_each_committed_record(
+    console: RunningConsole,
+) -> None:
+    waiting = console.event("tick", lambda tick: "waiting" in tick["kafka"]["message"])
+    assert console.contract.task in waiting["kafka"]["message"]
+    console.create_topics()
+
+    console.send("requests", *(request(n) for n in range(30)))
+    console.send("predictions", *(prediction(n) for n in range(20)))
+    console.send("predictions", *(prediction(n) for n in range(20, 25)), commit=False)
+    console.send("predictions", *(prediction(n, status="deferred") for n in range(25, 29)))
+    console.send("predictions", prediction(29, status="rejected", event_time=BEGIN_FAR))
+
+    tick = console.event("tick", lambda tick: tick["totals"]["predictions"] >= 25)
+    assert tick["kafka"] == {"ok": True, "message": ""}
+    totals = tick["totals"]
+    assert (totals["requests"], totals["predictions"]) == (30, 25)
+    assert (totals["deferred"], totals["rejected"]) == (4, 1)
+    figures = tick["figures"]
+    assert figures["p50_ms"] == 10.0
+    # A rejected request's event time does not move the clock of the page.
+    assert figures["event_time"] == prediction(28)["event_time"]
+
+
+BEGIN_FAR = 4_000_000_000_000
+
+
+def test_roles_and_dead_letters_are_there_again_after_a_restart(console: RunningConsole) -> None:
+    console.create_topics()
+    console.send("models", model("v1", "champion", changed_at=1), model("v2", "canary"))
+    console.send("models", model("v2", "champion", replaces="v1"))
+    console.send("dead-letters", *(dead_letter(n) for n in range(60)))
+
+    def checked() -> None:
+        versions = console.event("versions", lambda known: len(known) == 2)
+        assert {v["version"]: v["role"] for v in versions} == {"v1": "archived", "v2": "champion"}
+        letters = console.event("letters", lambda known: len(known) == 50)
+        assert [letter["origin"] for letter in letters][:2] == [
+            "page.requests[0]@59",
+            "page.requests[0]@58",
+        ]
+
+    checked()
+    assert console.stop() == 0
+    console.start()
+    checked()
+
+
+def test_it_ends_in_order_while_a_page_is_open(console: RunningConsole) -> None:
+    with console.events() as events:
+        next(events)
+        assert console.stop() == 0
+        # The stream ends; it is not cut off in the middle of an event.
+        assert all(name for name, _ in events)
+    assert '"console stopped"' in console.log.read_text()
+
+
+def test_every_answer_forbids_scripts_from_elsewhere_and_foreign_names(
+    console: RunningConsole,
+) -> None:
+    for path in ("/", "/static/app.js", "/subjects", "/nothing-here"):
+        policy = console.get(path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+    assert console.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert "<script>" not in console.get("/").text
+
+
+def test_windows_say_that_clickhouse_is_away_and_the_stream_goes_on(
+    console: RunningConsole,
+) -> None:
+    console.create_topics()
+    answer = console.get("/api/windows", params={"window": "tumbling_1d"})
+    assert answer.status_code == 503
+    assert "ClickHouse" in answer.json()["error"]
+    tick = console.event("tick", lambda tick: not tick["history"]["ok"])
+    assert tick["kafka"]["ok"]
+
+
+def test_health_and_metrics_are_served(console: RunningConsole) -> None:
+    console.create_topics()
+    health = httpx.get(f"http://127.0.0.1:{console.health_port}/health")
+    assert health.status_code == 200
+    assert health.json()["ok"]
+    metrics = httpx.get(f"http://127.0.0.1:{console.health_port}/metrics").text
+    assert "weir_console_streams" in metrics
