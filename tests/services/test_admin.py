@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from schemas.topics import TOPICS
+from schemas.topics import OUTPUT_MAX_BYTES, TOPICS
 from services.admin import AdminError, create_topics
 from services.contract import Contract, ContractError, history, record, recorded, recorded_tasks
 from streams.task import load_task
@@ -67,7 +67,8 @@ def test_an_existing_topic_with_another_retention_is_left_alone_and_told(
 ) -> None:
     contract = contract_of(tmp_path, "retention")
     config = {"bootstrap.servers": broker.bootstrap}
-    topic = NewTopic("retention.alerts", 1, 1, config={"retention.ms": "1000"})
+    others = {"max.message.bytes": str(OUTPUT_MAX_BYTES)}
+    topic = NewTopic("retention.alerts", 1, 1, config={"retention.ms": "1000", **others})
     admin = AdminClient(config)
     admin.create_topics([topic])["retention.alerts"].result(20)
     (difference,) = create_topics(contract, config).differences
