@@ -108,10 +108,18 @@ class Broker:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _read(stamp) == wanted:  # another process fetched them while this one waited
                 return
+            # 1. Fetch beside the old ones: when that fails, what was there still works.
+            partial = self.jars / ".partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            _copy_dependencies(pom, partial)
+            # 2. Replace. A crash in between leaves no stamp: the next call fetches again.
             stamp.unlink(missing_ok=True)
             for jar in self.jars.glob("*.jar"):
                 jar.unlink()
-            _copy_dependencies(pom, self.jars)
+            for jar in partial.iterdir():
+                jar.rename(self.jars / jar.name)
+            partial.rmdir()
+            # 3. Say of which pom they are.
             stamp.write_text(wanted)
 
     def write_properties(self) -> None:
@@ -127,8 +135,9 @@ class Broker:
         """Give the data folder a cluster id, once; a formatted folder is left as it is."""
         if (self.data / "meta.properties").exists():
             return
+        # A Kafka id may start with "-": joined by "=", it is not taken for an option.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run_tool("format", "--cluster-id", cluster_id, "--config", str(self.properties))
+        self._run_tool("format", f"--cluster-id={cluster_id}", "--config", str(self.properties))
 
     def command(self) -> list[str]:
         """The command line of the node."""

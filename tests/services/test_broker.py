@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,21 +68,25 @@ def test_kafka_python_and_confluent_kafka_read_what_the_other_wrote(broker: Runn
 
 @pytest.mark.system
 def test_records_and_committed_transactions_survive_kill_9(own_broker: RunningBroker) -> None:
+    # Many, so that some are committed but still without their marker when the broker is killed.
+    # Kafka 4.3.1 may forget that marker: readers then see nothing of the partition, for ever.
     topic = create_topic(own_broker.bootstrap)
-    sent = [f"record {n}".encode() for n in range(1000)]
-    producer = Producer(
-        {"bootstrap.servers": own_broker.bootstrap, "transactional.id": uuid.uuid4().hex}
-    )
-    producer.init_transactions(20)
-    producer.begin_transaction()
-    for value in sent:
-        producer.produce(topic, value)
-    producer.commit_transaction(20)
+    producers = [
+        Producer({"bootstrap.servers": own_broker.bootstrap, "transactional.id": f"t-{n}"})
+        for n in range(20)
+    ]
+    for n, producer in enumerate(producers):
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        producer.produce(topic, f"record {n}".encode())
+        producer.flush(20)
+    for producer in producers:
+        producer.commit_transaction(20)
 
     own_broker.kill()
     own_broker.start()
 
-    assert consume(own_broker.bootstrap, topic, len(sent)) == sent
+    assert consume(own_broker.bootstrap, topic, 20) == [f"record {n}".encode() for n in range(20)]
 
 
 @pytest.mark.system
@@ -106,14 +111,30 @@ def test_the_node_listens_on_loopback_only(tmp_path: Path) -> None:
     assert all("://127.0.0.1:" in address for address in addresses)
 
 
+def fetch(*names: str) -> Callable[[Path, Path], None]:
+    """A stand-in for Maven that copies the named jars."""
+
+    def copy(_pom: Path, into: Path) -> None:
+        into.mkdir()
+        for name in names:
+            (into / name).touch()
+
+    return copy
+
+
+def names_in(jars: Path) -> list[str]:
+    return sorted(path.name for path in jars.glob("*.jar"))
+
+
 def test_jars_that_are_there_are_not_fetched_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetched: list[Path] = []
-    monkeypatch.setattr(broker_module, "_copy_dependencies", lambda pom, into: fetched.append(into))
-    for _ in range(2):
-        Broker(tmp_path, port=1, controller_port=2, jars=tmp_path / "lib").ensure_jars()
-    assert fetched == [tmp_path / "lib"]
+    broker = Broker(tmp_path, port=1, controller_port=2, jars=tmp_path / "lib")
+    monkeypatch.setattr(broker_module, "_copy_dependencies", fetch("kafka.jar"))
+    broker.ensure_jars()
+    monkeypatch.setattr(broker_module, "_copy_dependencies", fetch("another.jar"))
+    broker.ensure_jars()
+    assert names_in(tmp_path / "lib") == ["kafka.jar"]
 
 
 def test_jars_of_another_pom_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +142,24 @@ def test_jars_of_another_pom_are_replaced(tmp_path: Path, monkeypatch: pytest.Mo
     jars.mkdir()
     (jars / "kafka-of-yesterday.jar").touch()
     (jars / ".stamp").write_text("the hash of another pom")
-    monkeypatch.setattr(broker_module, "_copy_dependencies", lambda pom, into: None)
+    monkeypatch.setattr(broker_module, "_copy_dependencies", fetch("kafka.jar"))
     Broker(tmp_path, port=1, controller_port=2, jars=jars).ensure_jars()
-    assert list(jars.glob("*.jar")) == []
+    assert names_in(jars) == ["kafka.jar"]
+
+
+def test_a_failed_fetch_leaves_the_old_jars(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_pom: Path, _into: Path) -> None:
+        raise BrokerError("no network")
+
+    jars = tmp_path / "lib"
+    jars.mkdir()
+    (jars / "kafka-of-yesterday.jar").touch()
+    monkeypatch.setattr(broker_module, "_copy_dependencies", fail)
+    with pytest.raises(BrokerError):
+        Broker(tmp_path, port=1, controller_port=2, jars=jars).ensure_jars()
+    assert names_in(jars) == ["kafka-of-yesterday.jar"]
 
 
 def test_a_missing_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
