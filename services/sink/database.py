@@ -1,0 +1,96 @@
+"""A task's database in ClickHouse: made where it is not there, changed where the task changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from clickhouse_connect.driver.client import Client
+
+from schemas.records import Schema
+from schemas.topics import TOPICS
+from services.migrations import load, migrate
+from services.sink.tables import Table, definition, quote
+
+# Changes of a column's type that keep every value: Avro's promotions, and becoming nullable.
+_WIDER = {
+    ("Int32", "Int64"),
+    ("Int32", "Float64"),
+    ("Int64", "Float64"),
+    ("Float32", "Float64"),
+    ("String", "LowCardinality(String)"),
+    ("LowCardinality(String)", "String"),
+}
+_PLAIN = re.compile(r"(LowCardinality\()?Nullable\((.*?)\)(\))?\Z")
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot hold the task's records; the message says what to do."""
+
+
+def tables_of(schemas: Mapping[str, Schema]) -> list[Table]:
+    """The tables of a task, given its schemas by record name."""
+    return [Table.of(topic, schemas[topic.record]) for topic in TOPICS]
+
+
+def prepare(client: Client, database: str, tables: Sequence[Table]) -> list[str]:
+    """Make or update database, tables and views; returns what was changed, in words.
+
+    Safe to run again and by two processes at once. Raises DatabaseError where a column has a
+    type that cannot become the wanted one, MigrationError where a migration was edited.
+    """
+    changed = []
+    client.command(f"CREATE DATABASE IF NOT EXISTS {quote(database)}")
+    for table in tables:
+        client.command(table.create(database))
+        changed += [f"{table.name}: {change}" for change in _update(client, database, table)]
+    changed += migrate(client, database, load())
+    # Made anew at each start: it has the features as its columns, and those may grow.
+    client.command(_labelled(database))
+    return changed
+
+
+def _update(client: Client, database: str, table: Table) -> list[str]:
+    found = {
+        name: kind
+        for name, kind in client.query(
+            "SELECT name, type FROM system.columns "
+            "WHERE database = {d:String} AND table = {t:String}",
+            parameters={"d": database, "t": table.name},
+        ).result_rows
+    }
+    changes, after = [], ""
+    for column in table.all_columns:
+        if column.name not in found:
+            changes.append(f"ADD COLUMN IF NOT EXISTS {definition(column)}{after}")
+        elif found[column.name] != column.type:
+            if not _becomes(found[column.name], column.type):
+                raise DatabaseError(
+                    f"{database}.{table.name}.{column.name} is a {found[column.name]} and the "
+                    f"task now has {column.type}: undo the change of the task, or rename the "
+                    "table so that a new one is made"
+                )
+            changes.append(f"MODIFY COLUMN {definition(column)}")
+        after = f" AFTER {quote(column.name)}"
+    if changes:
+        name = f"{quote(database)}.{quote(table.name)}"
+        client.command(f"ALTER TABLE {name} " + ", ".join(changes))
+    return changes
+
+
+def _becomes(old: str, new: str) -> bool:
+    """Whether every value of the old type is one of the new."""
+    old_plain, new_plain = _PLAIN.sub(r"\1\2\3", old), _PLAIN.sub(r"\1\2\3", new)
+    if "Nullable(" in old and "Nullable(" not in new:
+        return False
+    return old_plain == new_plain or (old_plain, new_plain) in _WIDER
+
+
+def _labelled(database: str) -> str:
+    """Each request whose truth is known once, with its newest truth: what a model learns from."""
+    return (
+        f"CREATE OR REPLACE VIEW {quote(database)}.labelled AS\n"
+        "SELECT * EXCEPT (_partition, _offset, _timestamp, _key, _traceparent, _sink)\n"
+        f"FROM {quote(database)}.outcomes\n"
+        "ORDER BY revision DESC, _offset DESC\nLIMIT 1 BY request_id"
+    )

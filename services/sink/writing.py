@@ -1,0 +1,162 @@
+"""Inserts into one table: each row once, however often an insert is tried."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import stamina
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+
+from services.sink import metrics
+from services.sink.ownership import TakenOver, comment, is_taken_over, settle
+from services.sink.rows import Rows
+from services.sink.tables import quote
+
+log = structlog.get_logger("sink")
+
+# Longest pause between two tries, in seconds: how late the sink notices that the store is back,
+# and that it is told to stop.
+_WAIT_MAX_S = 2.0
+_GONE = {60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE", 16: "NO_SUCH_COLUMN_IN_TABLE"}
+
+
+class Stopped(Exception):
+    """The sink was told to stop while the store did not take its rows."""
+
+
+class TableGone(RuntimeError):
+    """The table, or a column of it, is not there any more: start again to make it."""
+
+
+class Health:
+    """Since when the store has refused, for the health page."""
+
+    def __init__(self) -> None:
+        self.failing_since: float | None = None
+        self.error = ""
+
+    def failed(self, error: BaseException) -> None:
+        """A try failed."""
+        self.error = f"{type(error).__name__}: {error}"[:500]
+        if self.failing_since is None:
+            self.failing_since = time.monotonic()
+
+    def worked(self) -> None:
+        """A try worked."""
+        self.failing_since = None
+
+
+class TableWriter:
+    """Writes into one table, and knows up to which offset it holds each partition.
+
+    ``by_topic``: the table holds records of several topics (``undecodable``).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        database: str,
+        table: str,
+        sink: int,
+        health: Health,
+        stopping: Callable[[], bool],
+        by_topic: bool = False,
+    ) -> None:
+        self.table = table
+        self._client = client
+        self._database = database
+        self._sink = sink
+        self._health = health
+        self._stopping = stopping
+        self._by_topic = by_topic
+        self._inserts = 0
+        self._positions: dict[str, dict[int, int]] = {}
+
+    def load_positions(self) -> None:
+        """Ask the table which offset is its highest, by partition."""
+        topic = "_topic" if self._by_topic else "''"
+        rows = self._client.query(
+            f"SELECT {topic}, _partition, max(_offset) "
+            f"FROM {quote(self._database)}.{quote(self.table)} GROUP BY 1, 2"
+        ).result_rows
+        self._positions = {}
+        for topic, partition, offset in rows:
+            self._positions.setdefault(topic, {})[partition] = offset
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """The highest offset that the table holds of each partition of ``topic``."""
+        return self._positions.setdefault(topic if self._by_topic else "", {})
+
+    def write(self, rows: Rows) -> int:
+        """Insert what the table does not hold yet; returns how many rows that were.
+
+        Waits and tries again for as long as the store is away or refuses. Raises TakenOver,
+        TableGone, or Stopped (then it is not known whether the rows are there; the next start
+        asks the table).
+        """
+        fresh = rows.after(self.positions(rows.topic))
+        if not fresh:
+            return 0
+        self._inserts += 1
+        written = 0
+        for attempt in stamina.retry_context(
+            on=self._worth_another_try,
+            attempts=None,
+            timeout=None,
+            wait_initial=0.1,
+            wait_max=_WAIT_MAX_S,
+        ):
+            with attempt, self._judged():
+                if attempt.num > 1:
+                    if self._stopping():
+                        raise Stopped
+                    # 1. Whatever became of the try before, it is over. 2. What it did is seen.
+                    # 3. Only what is missing is sent again.
+                    settle(self._client, self._database)
+                    self.load_positions()
+                    fresh = rows.after(self.positions(rows.topic))
+                if fresh:
+                    self._insert(fresh)
+                    written += len(fresh)
+        self.positions(rows.topic).update(rows.last())
+        self._health.worked()
+        return written
+
+    def _insert(self, rows: Rows) -> None:
+        with metrics.SECONDS.labels(self.table).time():
+            self._client.insert(
+                self.table,
+                [*rows.columns, [self._sink] * len(rows)],
+                column_names=[*rows.names, "_sink"],
+                column_oriented=True,
+                database=self._database,
+                settings={
+                    "insert_deduplication_token": f"{self._sink}-{self._inserts}-{len(rows)}",
+                    "log_comment": comment(self._database, self._sink),
+                },
+            )
+        metrics.ROWS.labels(self.table).inc(len(rows))
+
+    @contextlib.contextmanager
+    def _judged(self):  # type: ignore[no-untyped-def]
+        try:
+            yield
+        except (ClickHouseError, OSError) as error:
+            if is_taken_over(error):
+                raise TakenOver(
+                    f"another sink has taken over {self._database}.{self.table}: this one ends. "
+                    "One sink a task; stop the other if it is not meant to be"
+                ) from error
+            if isinstance(error, DatabaseError) and error.code in _GONE:
+                raise TableGone(f"{self._database}.{self.table}: {error}") from error
+            self._health.failed(error)
+            metrics.RETRIES.labels(self.table).inc()
+            log.warning("insert failed", table=self.table, error=str(error)[:500])
+            raise
+
+    def _worth_another_try(self, error: Exception) -> bool:
+        return isinstance(error, (ClickHouseError, OSError))
