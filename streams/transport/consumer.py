@@ -100,9 +100,9 @@ class Consumer(base.Consumer):
                 self._poll_once()
         except Exception:
             log.exception("the consumer failed; the worker ends and is to be restarted")
-            self._call(self._crash())
+            self._call(self._give_up())
 
-    async def _crash(self) -> None:
+    async def _give_up(self) -> None:
         await self.app.crash(RuntimeError("the consumer failed; see the log above"))
 
     def _poll_once(self) -> None:

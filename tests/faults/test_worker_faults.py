@@ -1,0 +1,162 @@
+"""Every request gets one visible prediction and one outcome, whatever happens to workers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RunningBroker
+from tests.system.test_bad_input import EVENT_TIME, request
+from tests.system.worker import ROOT, Bench, wait_for
+
+pytestmark = pytest.mark.system
+
+N = 6_000
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def bench(own_broker: RunningBroker, tmp_path: Path) -> Iterator[Bench]:
+    reference = f"{ROOT}/services/demo/flight_delay.py:FlightDelay"
+    bench = Bench(reference, own_broker.bootstrap, tmp_path / "home")
+    bench.train()
+    yield bench
+    bench.close()
+
+
+class Load:
+    """Requests and their truths, published in the background at about 1,000 a second."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.sent = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self.sent < N and not self._stop.is_set():
+            for i in range(self.sent, min(self.sent + 100, N)):
+                at = EVENT_TIME + i * 100
+                self._bench.send("requests", request(f"r{i}", event_time=at))
+                truth = {"request_id": f"r{i}", "known_at": at + MINUTE_MS, "truth": i % 3 == 0}
+                self._bench.send("truth", truth)
+            self.sent = min(self.sent + 100, N)
+            self._stop.wait(0.1)
+        self._bench.flush()
+
+    def finish(self) -> None:
+        self._thread.join()
+
+    def wait_until_sent(self, n: int) -> None:
+        wait_for(lambda: self.sent >= n, f"{n} requests are sent")
+
+
+def check_everything_counts_once(bench: Bench) -> None:
+    wanted = {f"r{i}" for i in range(N)}
+
+    def seen(topic: str) -> Any:
+        counts = Counter(record["request_id"] for record in bench.records(topic))
+        return counts if wanted <= set(counts) else None
+
+    predictions = wait_for(lambda: seen("predictions"), "a prediction of each request", 120)
+    outcomes = wait_for(lambda: seen("outcomes"), "an outcome of each request", 120)
+    assert [id_ for id_, count in predictions.items() if count != 1] == []
+    assert [id_ for id_, count in outcomes.items() if count != 1] == []
+    assert bench.records("dead-letters") == []
+
+    def windows() -> Any:
+        latest = {
+            (m["window"], m["window_start"], m["version"]): m
+            for m in bench.records("metrics")
+            if m["segment"] == "" and m["window"] == "tumbling_1d"
+        }
+        counted = [sum(m[name] for m in latest.values()) for name in ("predictions", "outcomes")]
+        assert max(counted) <= N, f"counted twice: {counted} of {N}"
+        return counted == [N, N]
+
+    wait_for(windows, "windows that hold every prediction and outcome", 60)
+
+
+def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(bench: Bench) -> None:
+    worker = bench.worker()
+    worker.wait_until_ready()
+    load = Load(bench)
+    for kill in range(1, 4):
+        load.wait_until_sent(N * kill // 5)
+        worker.kill()
+        worker = bench.worker()
+    load.finish()
+    worker.wait_until_ready()
+    check_everything_counts_once(bench)
+
+
+def test_a_worker_that_joins_and_one_that_leaves_lose_and_double_nothing(bench: Bench) -> None:
+    first = bench.worker("a")
+    first.wait_until_ready()
+    load = Load(bench)
+    load.wait_until_sent(N // 4)
+    second = bench.worker("b")
+    wait_for(lambda: (s := second.health()) and s["partitions"], "the second has partitions")
+    load.wait_until_sent(N // 2)
+    assert first.stop() == 0
+    load.finish()
+    check_everything_counts_once(bench)
+
+
+def test_a_worker_that_freezes_and_wakes_up_is_fenced(bench: Bench) -> None:
+    frozen = bench.worker("a")
+    frozen.wait_until_ready()
+    load = Load(bench)
+    load.wait_until_sent(N // 4)
+    frozen.freeze()
+    other = bench.worker("b")
+    # The group takes its partitions away once its session (10 s) is over.
+    wait_for(
+        lambda: (s := other.health()) and s["partitions"] == 4 * 5 + 1,
+        "the other has all of them",
+        60,
+    )
+    frozen.thaw()
+    load.finish()
+    check_everything_counts_once(bench)
+
+
+def test_a_broker_that_restarts_loses_and_doubles_nothing(
+    bench: Bench, own_broker: RunningBroker
+) -> None:
+    worker = bench.worker()
+    worker.wait_until_ready()
+    load = Load(bench)
+    load.wait_until_sent(N // 3)
+    own_broker.kill()
+    own_broker.start()
+    load.finish()
+    if worker.process.poll() is not None:  # it may end itself: its supervisor starts it again
+        bench.worker().wait_until_ready()
+    check_everything_counts_once(bench)
+
+
+def test_state_that_is_lost_is_built_from_the_topics(bench: Bench) -> None:
+    import shutil
+
+    worker = bench.worker()
+    worker.wait_until_ready()
+    for i in range(N):
+        bench.send("requests", request(f"r{i}", event_time=EVENT_TIME + i))
+    bench.flush()
+    wait_for(lambda: len(bench.read("predictions")) >= N, "predictions", 60)
+    assert worker.stop() == 0
+    shutil.rmtree(bench.home / "state")
+    worker = bench.worker()
+    worker.wait_until_ready()
+    for i in range(N):
+        truth = {"request_id": f"r{i}", "known_at": EVENT_TIME + i, "truth": True}
+        bench.send("truth", truth)
+    bench.flush()
+    check_everything_counts_once(bench)

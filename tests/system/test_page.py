@@ -1,0 +1,312 @@
+"""The page in a real browser, over a real broker, store, sink and console."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+
+from services.supervisor.child import Child
+from services.supervisor.state import ProcessState, lock_home, start_ticks, write_state
+from tests.conftest import RunningBroker
+from tests.services.running_console import (
+    BEGIN_MS,
+    DAY_MS,
+    RunningConsole,
+    dead_letter,
+    model,
+    prediction,
+    request,
+    wait_until,
+)
+from tests.services.running_store import PASSWORD, RunningStore
+
+pytestmark = [pytest.mark.system, pytest.mark.page]
+
+SIZES = {"laptop": (1280, 900), "phone": (390, 844)}
+HOSTILE = (
+    "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    "\u202e&amp;'\""
+)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WAIT_MS = 30_000
+
+
+class System:
+    """Store, sink and console over the session's broker; records are written by hand."""
+
+    def __init__(self, folder: Path, broker: RunningBroker) -> None:
+        self.store = RunningStore(folder / "store")
+        self.console = RunningConsole(
+            folder / "home", broker.bootstrap, clickhouse_port=self.store.port
+        )
+        self.console.create_topics()
+        env = {
+            "WEIR_HOME": str(self.console.home),
+            "WEIR_TASK": self.console.contract.reference,
+            "WEIR_BOOTSTRAP": broker.bootstrap,
+            "WEIR_CLICKHOUSE_PORT": str(self.store.port),
+            "WEIR_CLICKHOUSE_PASSWORD": PASSWORD,
+        }
+        self.sink = Child([sys.executable, "-m", "services.sink"], env, folder / "sink.log")
+        self.send = self.console.send
+
+    def wait_for_rows(self, table: str, n: int) -> None:
+        """Until ClickHouse holds that many rows of a topic."""
+
+        def enough() -> bool:
+            client = self.store.reader()
+            try:
+                text = f"SELECT count() FROM {self.console.contract.task}.{table}"
+                return bool(client.query(text).result_rows[0][0] >= n)
+            except Exception as error:
+                assert "UNKNOWN_" in str(error), error
+                return False
+            finally:
+                client.close()
+
+        wait_until(enough, f"{table} has not {n} rows")
+
+    def stop(self) -> None:
+        self.console.stop()
+        self.sink.terminate()
+        self.sink.wait()
+        self.store.stop()
+
+
+@pytest.fixture(scope="module")
+def system(broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = System(tmp_path_factory.mktemp("page"), broker)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.fail("no chromium here: infra/bootstrap.sh test installs it")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=list(SIZES))
+def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    """A page that may load from 127.0.0.1 only and may complain of nothing."""
+    width, height = SIZES[request.param]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, has_touch=request.param == "phone"
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    # A stream that ends because its server was stopped is no fault of the page.
+    page.on(
+        "console",
+        lambda said: (
+            complaints.append(said.text)
+            if said.type in ("error", "warning")
+            and "ERR_CONNECTION" not in said.text
+            and "ERR_INCOMPLETE_CHUNKED" not in said.text
+            and "503" not in said.text
+            else None
+        ),
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    def local_only(asked: Request) -> None:
+        if urlsplit(asked.url).hostname != "127.0.0.1":
+            complaints.append(f"asked for {asked.url}")
+
+    page.on("request", local_only)
+    page.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def metric(day: int, version: str, **changes: Any) -> dict[str, Any]:
+    length = changes.pop("days", 1)
+    return {
+        "window": "tumbling_1d" if length == 1 else "sliding_7d_1d",
+        "window_start": BEGIN_MS + (day + 1 - length) * DAY_MS,
+        "window_end": BEGIN_MS + (day + 1) * DAY_MS,
+        "version": version,
+        "role": "champion",
+        "segment": "",
+        "value": "",
+        "revision": 1,
+        "computed_at": int(time.time() * 1000),
+        "complete": True,
+        "predictions": 900,
+        "deferred": 90,
+        "rejected": 0,
+        "outcomes": 850,
+        "scored": 780,
+        "share_deferred": 0.1,
+        "share_labelled": 0.94,
+        "base_rate": 0.2,
+        "accuracy": 0.8,
+        "precision": 0.5,
+        "recall": 0.4,
+        "f1": 0.44,
+        "roc_auc": 0.70 + day / 100,
+        "log_loss": 0.4,
+        "brier": 0.1,
+        "calibration_error": 0.02,
+        "mae": None,
+        "rmse": None,
+        "r2": None,
+    } | changes
+
+
+def no_sideways_scrolling(page: Page) -> bool:
+    return bool(
+        page.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+    )
+
+
+def number(page: Page, id_: str) -> float:
+    return float(page.locator(f"#{id_}").inner_text().replace(",", ""))
+
+
+def test_an_empty_system_says_what_it_waits_for(system: System, page: Page) -> None:
+    page.goto(system.console.url)
+    expect(page.locator("#task")).to_have_text(system.console.contract.task)
+    expect(page.locator("#state-text")).to_have_text("No version in service yet")
+    expect(page.locator("#quality-empty")).to_contain_text("No windows yet")
+    expect(page.locator("#versions-empty")).to_be_visible()
+    expect(page.locator("#letters-empty")).to_be_visible()
+    assert no_sideways_scrolling(page)
+
+
+@pytest.fixture(scope="module")
+def filled(system: System) -> System:
+    """With two versions, twelve days of windows, and a hostile dead letter."""
+    system.send("models", model("v1", changed_at=1_000), model("v2", replaces="v1"))
+    system.send("models", model("v1", "archived", changed_at=2_000, reason="replaced by v2"))
+    rows = [metric(day, "v1" if day < 6 else "v2", days=n) for day in range(12) for n in (1, 7)]
+    rows += [metric(11, "v2", revision=2, complete=False, outcomes=100, roc_auc=0.9)]
+    rows += [metric(day, "v1", segment="origin", value=HOSTILE[:60]) for day in range(3)]
+    system.send("metrics", *rows)
+    system.send("predictions", *(prediction(n, event_time=BEGIN_MS) for n in range(5)))
+    later = BEGIN_MS + 6 * DAY_MS
+    system.send("predictions", *(prediction(n, event_time=later, version="v2") for n in range(5)))
+    system.send(
+        "dead-letters",
+        dead_letter(7, message=HOSTILE, request_id=HOSTILE, reason="<b>bold</b>"),
+    )
+    system.wait_for_rows("metrics", len(rows))
+    system.wait_for_rows("predictions", 10)
+    return system
+
+
+def test_figures_move_as_records_arrive(filled: System, page: Page, tmp_path: Path) -> None:
+    page.goto(filled.console.url)
+    expect(page.locator("#state-text")).to_have_text(re.compile("No requests now|Live"))
+    before = page.locator("#n-requests").inner_text()
+    filled.send("requests", *(request(n, event_time=BEGIN_MS + DAY_MS) for n in range(2_000)))
+    filled.send(
+        "predictions",
+        *(prediction(n, status="deferred" if n % 4 == 0 else "answered") for n in range(2_000)),
+    )
+    expect(page.locator("#n-requests")).not_to_have_text(before)
+    expect(page.locator("#state-text")).to_have_text("Live")
+    page.wait_for_function("parseFloat(document.getElementById('f-predictions').textContent) > 0")
+    page.wait_for_function("document.getElementById('f-p99').textContent === '10.0'")
+    assert 20 < number(page, "f-deferred") <= 25
+    expect(page.locator("#f-champion")).to_have_text("v2")
+    expect(page.locator("#f-event")).to_contain_text("Mar 2013")
+    for chart in ("throughput", "latency", "quality"):
+        expect(page.locator(f"#chart-{chart} canvas")).to_be_visible()
+    assert no_sideways_scrolling(page)
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+def test_windows_are_shown_by_version_metric_and_segment(filled: System, page: Page) -> None:
+    page.goto(filled.console.url)
+    expect(page.locator("#legend-quality li")).to_have_count(2)
+    expect(page.locator("#chart-quality")).to_have_attribute(
+        "aria-label", re.compile(r"AUC from 1 Mar 2013 to 12 Mar 2013\. .*v2 champion 0\.900")
+    )
+    page.locator("#windows-details summary").click()
+    rows = page.locator("#windows-rows tr")
+    expect(rows).to_have_count(12)
+    # Of the newest window only the highest revision is shown, and that it is not complete.
+    expect(rows.first).to_contain_text("12 Mar 2013 (open)")
+    expect(rows.first).to_contain_text("0.900")
+
+    page.select_option("#metric", "share_labelled")
+    expect(page.locator("#metric-help")).to_contain_text("truth has arrived")
+    page.select_option("#window", "sliding_7d_1d")
+    expect(rows.first).to_contain_text("6 Mar – 12 Mar 2013")
+    expect(page.locator("#segment option")).to_have_count(2)
+    page.select_option("#segment", index=1)
+    expect(page.locator("#quality-empty")).to_have_text("No windows of this segment yet.")
+    page.select_option("#window", "tumbling_1d")
+    expect(rows).to_have_count(3)
+    assert no_sideways_scrolling(page)
+
+
+def test_what_strangers_sent_is_shown_as_text(filled: System, page: Page) -> None:
+    page.goto(filled.console.url)
+    letter = page.locator("#letters tr").first
+    expect(letter.locator("[data-name=Message]")).to_have_text(HOSTILE)
+    expect(letter.locator("[data-name=Reason]")).to_have_text("<b>bold</b>")
+    assert page.locator("#letters img, #letters script, #letters b").count() == 0
+    expect(page).to_have_title(f"{filled.console.contract.task} · Weir")
+
+
+def test_it_shows_the_processes_of_the_home(filled: System, page: Page) -> None:
+    home, me = filled.console.home, filled.console.process.pid
+    with lock_home(home):
+        shared = {"pid": me, "start_ticks": start_ticks(me), "since": "2026-01-01T00:00:00Z"}
+        write_state(home, ProcessState(name="supervisor", state="ready", **shared))
+        write_state(home, ProcessState(name="sink", state="ready", restarts=2, **shared))
+        page.goto(filled.console.url)
+        expect(page.locator("#processes")).to_contain_text("sinkruns")
+        expect(page.locator("#processes")).to_contain_text("2 restarts")
+
+
+def test_a_lost_console_and_a_lost_store_are_told_and_gone_again(
+    filled: System, page: Page
+) -> None:
+    page.goto(filled.console.url)
+    expect(page.locator("#legend-quality li")).to_have_count(2)
+    filled.store.kill()
+    expect(page.locator("#banner-history")).to_contain_text("does not answer")
+    filled.store.start()
+    expect(page.locator("#banner-history")).to_be_hidden()
+
+    assert filled.console.stop() == 0
+    expect(page.locator("#banner-connection")).to_contain_text("No connection")
+    expect(page.locator("#state-text")).to_have_text("Connection lost")
+    filled.console.start()
+    page.locator("#retry").click()
+    expect(page.locator("#banner-connection")).to_be_hidden()
+    expect(page.locator("#letters tr")).to_have_count(1)
+    # The minutes before the console's own start come from ClickHouse.
+    hello = filled.console.event("hello")
+    assert sum(hello["points"]["predictions"]) >= 10

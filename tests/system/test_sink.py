@@ -1,0 +1,408 @@
+"""The sink on a real broker and a real store: everything lands, typed, each record once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from schemas.features import Category, Number
+from schemas.topics import TOPICS
+from tests.conftest import RunningBroker
+from tests.services.running_store import RunningStore
+from tests.system.sink_world import FEATURES, NOON_MS, World, wait_for
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    running = RunningStore(tmp_path_factory.mktemp("store"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def world(
+    broker: RunningBroker, store: RunningStore, tmp_path: Path, request: pytest.FixtureRequest
+) -> World:
+    task = request.node.name.removeprefix("test_").partition("[")[0]
+    return World(broker.bootstrap, store, tmp_path, task)
+
+
+def rows(world: World, query: str) -> list[dict[str, Any]]:
+    client = world.store.reader(database=world.task, tz_mode="aware")
+    return list(client.query(query).named_results())
+
+
+def test_every_topic_lands_typed(world: World) -> None:
+    sink = world.start_sink()
+    world.fill(30)
+    for topic in TOPICS:
+        world.wait_for_count(topic.name, 30)
+    assert set(world.counts().values()) == {30}
+
+    noon = datetime.fromtimestamp(NOON_MS / 1000, UTC)
+    (row,) = rows(world, "SELECT * FROM predictions WHERE request_id = 'request_id-7'")
+    at = noon + timedelta(milliseconds=7)
+    assert (row["_partition"], row["_offset"], row["_key"]) == (1, 2, "key-7")
+    assert row["_timestamp"] == row["event_time"] == at
+    assert row["status"] == "deferred"
+    assert row["answer"] is False
+    assert row["probability"] == 7 / 8
+    assert row["probabilities"] == [7 / 8, 1.0, 9 / 8]
+    assert row["timings.infer_us"] == 7
+    assert row["features.distance"] == 7 / 8
+    assert row["features.hour"] == 7
+    assert row["features.carrier"] == "carrier-7"
+    assert row["features.weekend"] is False
+
+    (rejected,) = rows(world, "SELECT * FROM predictions WHERE request_id = 'request_id-6'")
+    assert rejected["answer"] is None
+    assert rejected["features.distance"] is None
+    (request,) = rows(world, "SELECT * FROM requests WHERE request_id = 'request_id-6'")
+    assert request["features.wind"] is None
+    assert request["features.carrier"] == "carrier-6"
+    (model,) = rows(world, "SELECT metrics, role FROM models WHERE _offset = 5")
+    assert model == {"metrics": {"k0": 5 / 8, "k1": 6 / 8}, "role": "rejected"}
+    (letter,) = rows(world, "SELECT hex(value) AS value FROM dead_letters WHERE _offset = 7")
+    assert letter["value"] == "00FF07"
+    grouped = rows(world, "SELECT features.carrier, avg(features.wind) FROM requests GROUP BY 1")
+    assert len(grouped) == 30
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+def test_a_trace_context_is_kept(world: World) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = [("other", b"x"), ("traceparent", traceparent.encode())]
+    world.produce("requests", world.records("requests", 1), headers=headers)
+    sink = world.start_sink()
+    world.wait_for_count("requests", 1)
+    assert rows(world, "SELECT _traceparent FROM requests") == [{"_traceparent": traceparent}]
+    sink.terminate()
+    sink.wait()
+
+
+def test_only_committed_records_land(world: World) -> None:
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": world.task})
+    producer.init_transactions()
+    values = world.records("truth", 20)
+    for commit, part in ((True, values[:8]), (False, values[8:14]), (True, values[14:])):
+        producer.begin_transaction()
+        for value in part:
+            producer.produce(f"{world.task}.truth", value=value, partition=0)
+        producer.commit_transaction() if commit else producer.abort_transaction()
+    sink = world.start_sink()
+    world.wait_for_count("truth", 14)
+    sink.terminate()
+    sink.wait()
+    assert world.count("truth") == 14
+    # Transactions' markers have offsets too: going on after them doubles and skips nothing.
+    sink = world.start_sink()
+    world.produce("truth", world.records("truth", 6))
+    world.wait_for_count("truth", 20)
+    assert world.identities("truth") == 20
+    sink.terminate()
+    sink.wait()
+
+
+def test_a_deleted_consumer_group_repeats_nothing(world: World) -> None:
+    world.fill(50)
+    sink = world.start_sink()
+    for topic in TOPICS:
+        world.wait_for_count(topic.name, 50)
+    sink.terminate()
+    assert sink.wait() == 0
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    for deleted in admin.delete_consumer_groups([f"weir-sink-{world.task}"]).values():
+        deleted.result(30)
+    sink = world.start_sink()
+    world.fill(1, ["requests"], first=50)
+    world.wait_for_count("requests", 51)
+    sink.terminate()
+    assert sink.wait() == 0
+    assert world.counts() == {t.name: 51 if t.name == "requests" else 50 for t in TOPICS}
+
+
+def test_kill_9_under_load_loses_and_doubles_nothing(world: World) -> None:
+    topics = ["requests", "predictions", "outcomes"]
+    done = 0
+    for round_ in range(4):
+        sink = world.start_sink()
+        world.fill(3000, topics, first=round_ * 3000)
+        wait_for(
+            lambda before=done: world.count("outcomes") > before,  # type: ignore[misc]
+            "some rows of this round",
+        )
+        sink.kill()
+        sink.wait()
+        done = world.count("outcomes")
+    sink = world.start_sink()
+    for topic in topics:
+        world.wait_for_count(topic, 12_000)
+        assert world.count(topic) == world.identities(topic) == 12_000
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+def test_sigterm_inserts_what_was_read(world: World) -> None:
+    world._env["WEIR_SINK_BATCH_S"] = "3600"
+    sink = world.start_sink()
+    world.fill(100, ["requests"])
+    wait_for(lambda: "sink runs" in world.log.read_text(), "the sink to run")
+
+    def buffered() -> bool:
+        import httpx
+
+        page = httpx.get(f"http://127.0.0.1:{world.health_port}/metrics").text
+        return "weir_sink_buffered 100.0" in page
+
+    wait_for(buffered, "100 records read")
+    assert world.count("requests") == 0
+    sink.terminate()
+    assert sink.wait() == 0
+    assert world.count("requests") == 100
+
+
+def test_a_restarted_store_loses_and_doubles_nothing(broker: RunningBroker, tmp_path: Path) -> None:
+    store = RunningStore(tmp_path / "store")
+    world = World(broker.bootstrap, store, tmp_path, "a_restarted_store")
+    sink = world.start_sink()
+    for round_ in range(4):
+        world.fill(2000, ["requests", "truth"], first=2000 * round_)
+        before = world.count("requests")
+        wait_for(lambda n=before: world.count("requests") >= n, "the store to answer")  # type: ignore[misc]
+        if round_ % 2:
+            store.stop()
+        else:
+            store.kill()
+        # Records go on coming while it is away.
+        world.fill(100, ["requests", "truth"], first=100_000 + 100 * round_)
+        store.start()
+    for topic in ("requests", "truth"):
+        world.wait_for_count(topic, 8400)
+        assert world.count(topic) == world.identities(topic) == 8400
+    assert world.health()[0] == 200
+    sink.terminate()
+    assert sink.wait() == 0
+    store.stop()
+
+
+def test_a_store_that_starts_after_the_sink_is_waited_for(
+    broker: RunningBroker, tmp_path: Path
+) -> None:
+    store = RunningStore(tmp_path / "store")
+    world = World(broker.bootstrap, store, tmp_path, "a_store_that_starts_late")
+    store.stop()
+    world.fill(10, ["truth"])
+    sink = world.start_sink()
+    wait_for(lambda: "store" in world.log.read_text() or not sink.has_ended(), "the sink")
+    store.start()
+    world.wait_for_count("truth", 10)
+    # And one that goes while the sink is told to stop does not hold it.
+    store.kill()
+    world.fill(10, ["truth"], first=10)
+    wait_for(lambda: "insert failed" in world.log.read_text(), "an insert to fail")
+    sink.terminate()
+    assert sink.wait() == 0
+    store.start()
+    sink = world.start_sink()
+    world.wait_for_count("truth", 20)
+    assert world.count("truth") == 20
+    sink.terminate()
+    sink.wait()
+    store.stop()
+
+
+def test_a_frozen_sink_that_goes_on_is_refused(world: World) -> None:
+    world._env["WEIR_SINK_BATCH_S"] = "0"
+    zombie = world.start_sink()
+    world.fill(200, ["requests"])
+    world.wait_for_count("requests", 200)
+    zombie_log = world.log
+    os.kill(zombie.pid, signal.SIGSTOP)
+    # These the frozen one would read and insert as soon as it goes on.
+    world.fill(300, ["requests"], first=200)
+    heir = world.start_sink()
+    world.wait_for_count("requests", 500)
+    os.kill(zombie.pid, signal.SIGCONT)
+    world.fill(100, ["requests"], first=500)
+    assert zombie.wait() == 3
+    assert "another sink has taken over" in zombie_log.read_text()
+    world.wait_for_count("requests", 600)
+    heir.terminate()
+    assert heir.wait() == 0
+    assert world.count("requests") == world.identities("requests") == 600
+
+
+def test_undecodable_bytes_are_kept_and_stop_nothing(world: World) -> None:
+    good = world.records("requests", 4)
+    other = world.records("truth", 1)[0]
+    bad: list[bytes | None] = [
+        b"",
+        b"not avro at all",
+        None,
+        struct.pack(">bI", 0, 12345) + b"x",
+        good[0][:7],
+        good[0] + b"trailing",
+        other,
+        bytes(300_000),
+    ]
+    mixed = [value for pair in zip(bad, good * 2, strict=True) for value in pair]
+    world.produce("requests", mixed)
+    world.produce("predictions", bad)
+    sink = world.start_sink()
+    world.wait_for_count("requests", 8)
+    query = (
+        "SELECT _topic, reason, value, length(value) AS size FROM undecodable "
+        "ORDER BY _topic, _partition, _offset"
+    )
+    found = wait_for(lambda: [r for r in rows(world, query) if len(rows(world, query)) == 16], "16")
+    assert {(row["_topic"], row["reason"]) for row in found} == {
+        (topic, reason)
+        for topic in ("requests", "predictions")
+        for reason in ("empty", "undecodable", "unknown-schema")
+    }
+    assert sorted(row["size"] or 0 for row in found) == sorted(
+        2 * [len(value) if value else 0 for value in bad]
+    )
+    # Again and again, and after a kill: the same rows.
+    sink.kill()
+    sink.wait()
+    sink = world.start_sink()
+    world.fill(1, ["requests"], first=10)
+    world.wait_for_count("requests", 9)
+    assert len(rows(world, query)) == 16
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+def test_odd_times_and_numbers_land(world: World) -> None:
+    codec = world.codec("requests")
+    from tests.system.sink_world import make_record
+
+    values = []
+    for number, time_ms in enumerate((0, -(2**63), 2**63 - 1, 10**13, -(10**13))):
+        record = make_record(codec.schema, number)
+        record["event_time"] = time_ms
+        record["features"]["distance"] = (float("nan"), float("inf"), -0.0, 1e308, 5e-324)[number]
+        record["features"]["hour"] = (2**63 - 1, -(2**63), 0, 1, 2)[number]
+        record["features"]["carrier"] = ("", "é\0'\\`\t\n", "x" * 10_000, "☃", "a")[number]
+        values.append(codec.write(record))
+    world.produce("requests", values)
+    sink = world.start_sink()
+    world.wait_for_count("requests", 5)
+    frame = world.store.reader(database=world.task).query_df("SELECT * FROM requests")
+    assert len(frame) == 5
+    found = rows(world, "SELECT * FROM requests ORDER BY event_time")
+    assert found[0]["event_time"].year == 1900
+    assert found[-1]["event_time"].year == 2261
+    assert {row["features.carrier"] for row in found} >= {"", "é\0'\\`\t\n"}
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+def test_a_new_feature_becomes_a_column(world: World) -> None:
+    world.fill(5, ["requests", "outcomes"])
+    sink = world.start_sink()
+    world.wait_for_count("outcomes", 5)
+    sink.terminate()
+    sink.wait()
+    new = (*FEATURES, Number("dew", nullable=True), Category("alliance", nullable=True))
+    # A feature may also become nullable.
+    world.set_features((Number("distance", unit="mi", nullable=True), *new[1:]))
+    world.fill(5, ["requests", "outcomes"], first=5)
+    sink = world.start_sink()
+    world.wait_for_count("outcomes", 10)
+    found = rows(world, "SELECT features.dew, features.distance FROM requests ORDER BY request_id")
+    assert [row["features.dew"] for row in found] == [None] * 7 + [7 / 8, 8 / 8, None]
+    assert [row["features.distance"] for row in found] == [
+        *(n / 8 for n in range(6)),
+        None,
+        *(7 / 8, 8 / 8, None),
+    ]
+    # The view of what is learnt from has it too.
+    assert "features.dew" in rows(world, "SELECT * FROM labelled LIMIT 1")[0]
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+def test_a_topic_that_was_made_again_is_told(world: World) -> None:
+    world.fill(20, ["alerts"])
+    sink = world.start_sink()
+    world.wait_for_count("alerts", 20)
+    sink.terminate()
+    sink.wait()
+    admin = AdminClient({"bootstrap.servers": world.bootstrap})
+    name = f"{world.task}.alerts"
+    admin.delete_topics([name])[name].result(30)
+    wait_for(lambda: name not in admin.list_topics(timeout=10).topics, "the topic to go")
+    from services.admin import create_topics
+
+    create_topics(world.contract, {"bootstrap.servers": world.bootstrap})
+    sink = world.start_sink()
+    assert sink.wait() == 1
+    assert "was deleted and made again" in world.log.read_text()
+
+
+def test_the_views_answer(world: World) -> None:
+    world.fill(30)
+    sink = world.start_sink()
+    for topic in TOPICS:
+        world.wait_for_count(topic.name, 30)
+    sink.terminate()
+    assert sink.wait() == 0
+
+    (minute,) = rows(world, "SELECT * FROM throughput")
+    assert (minute["requests"], minute["answered"], minute["held_back"]) == (30, 10, 10)
+    assert minute["share_deferred"] == 0.5
+    (latency,) = rows(world, "SELECT * FROM latency")
+    assert latency["max_ms"] == 29 * 5 / 1000
+    assert len(rows(world, "SELECT * FROM metric_windows")) == 30
+    assert len(rows(world, "SELECT * FROM last_dead_letters")) == 30
+    assert len(rows(world, "SELECT * FROM labelled")) == 30
+    versions = rows(world, "SELECT * FROM versions")
+    assert {row["answers"] for row in versions} == {1}
+    trace = rows(world, "SELECT record FROM trace WHERE request_id = 'request_id-7'")
+    assert sorted(row["record"] for row in trace) == sorted(
+        ["request", "prediction", "deferred", "signal", "truth", "outcome", "dead letter"]
+    )
+
+
+def test_newer_revisions_replace_older_ones_in_the_views(world: World) -> None:
+    from tests.system.sink_world import make_record
+
+    for topic in ("metrics", "outcomes"):
+        codec = world.codec(topic)
+        first = make_record(codec.schema, 1)
+        world.produce(
+            topic,
+            [
+                codec.write(
+                    first
+                    | {
+                        "revision": n,
+                        "dataset_id" if topic == "outcomes" else "role": f"d{n}"
+                        if topic == "outcomes"
+                        else "champion",
+                    }
+                )
+                for n in (1, 3, 2)
+            ],
+        )
+    sink = world.start_sink()
+    world.wait_for_count("metrics", 3)
+    world.wait_for_count("outcomes", 3)
+    assert [r["revision"] for r in rows(world, "SELECT revision FROM metric_windows")] == [3]
+    assert [r["dataset_id"] for r in rows(world, "SELECT dataset_id FROM labelled")] == ["d3"]
+    sink.terminate()
+    assert sink.wait() == 0
