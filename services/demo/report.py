@@ -157,10 +157,13 @@ class SinkRows:
 
     def __init__(self, settings: Settings, task: str) -> None:
         self._settings = settings
-        self._query = " UNION ALL ".join(
+        tables = " UNION ALL ".join(
             f"SELECT '{topic.name}' AS topic, count() AS rows FROM `{task}`.`{topic.table}`"
             for topic in TOPICS
         )
+        # What a schema could not read has a table of its own.
+        rest = f"SELECT _topic AS topic, count() AS rows FROM `{task}`.undecodable GROUP BY _topic"
+        self._query = f"SELECT topic, sum(rows) FROM ({tables} UNION ALL {rest}) GROUP BY topic"
         self._client: Any = None
 
     def __call__(self) -> Rows:
