@@ -6,6 +6,7 @@ a request's prediction and truth in one partition. So Weir checks where a truth 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +14,23 @@ import numpy.typing as npt
 
 _SEED = np.uint32(0x9747B28C)
 _M = np.uint32(0x5BD1E995)
+# Keys up to this length are hashed together, each padded to the longest of them; a longer one by
+# itself, so that one huge key in a batch does not cost its size times the batch's.
+_TOGETHER_BYTES = 256
 
 
 def murmur2(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     """MurmurHash2 with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2), uint32 (n,)."""
+    long = [i for i, key in enumerate(keys) if len(key) > _TOGETHER_BYTES]
+    if not long:
+        return _together(keys)
+    hashes = _together([b"" if len(key) > _TOGETHER_BYTES else key for key in keys])
+    for i in long:
+        hashes[i] = _alone(keys[i])
+    return hashes
+
+
+def _together(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     n = len(keys)
     lengths = np.fromiter(map(len, keys), np.int64, n)
     width = int(lengths.max(initial=0)) // 4 + 1
@@ -36,6 +50,21 @@ def murmur2(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
         h *= _M
         h ^= h >> np.uint32(15)
     return h
+
+
+def _alone(key: bytes) -> int:
+    """The same of one key, in Python's integers."""
+    m, mask = int(_M), 0xFFFF_FFFF
+    h = int(_SEED) ^ (len(key) & mask)
+    whole = len(key) // 4 * 4
+    for (k,) in struct.iter_unpack("<I", key[:whole]):
+        k = k * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = h * m & mask ^ k
+    if whole < len(key):
+        h = (h ^ int.from_bytes(key[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
 
 
 def partitions_of(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,10 @@ class Store:
         self.folder = folder
         self._db = self._open()
         self._staged: dict[bytes, bytes | None] = {}
-        self._sealed: list[tuple[dict[bytes, bytes | None], dict[str, int]]] = []
+        self._sealed: list[dict[bytes, bytes | None]] = []
+        # Of the list of sealed changes, which the writing thread shortens while the other one
+        # adds to it and reads it.
+        self._lock = threading.Lock()
         raw = self._db.get(_OFFSETS)
         self._offsets: dict[str, int] = json.loads(raw) if raw else {}
 
@@ -58,8 +62,7 @@ class Store:
         """The values of keys, staged changes included; None where there is none."""
         if not keys:
             return []
-        layers = [self._staged, *(changes for changes, _ in reversed(self._sealed))]
-        layers = [layer for layer in layers if layer]
+        layers = [layer for layer in self._layers() if layer]
         if not layers:
             return list(self._db.get(list(keys)))
         found: list[bytes | None] = [None] * len(keys)
@@ -87,16 +90,24 @@ class Store:
 
     def scan(self, first: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
         """Keys from `first` to before `last` with their values, in order, staged ones included."""
-        # The layers first: what is written meanwhile is then found in both, never in neither.
-        layers = (*(changes for changes, _ in self._sealed), self._staged)
+        layers = self._layers()
         found: dict[bytes, bytes | None] = {}
         for key, value in self._db.items(from_key=first):
             if key >= last:
                 break
             found[key] = value
-        for layer in layers:
+        for layer in reversed(layers):
             found.update({key: value for key, value in layer.items() if first <= key < last})
         return [(key, value) for key, value in sorted(found.items()) if value is not None]
+
+    def _layers(self) -> list[dict[bytes, bytes | None]]:
+        """Changes that may not be on disk yet, the newest first.
+
+        To be asked for before the disk is read: what is written in between is then found in
+        both, never in neither.
+        """
+        with self._lock:
+            return [self._staged, *reversed(self._sealed)]
 
     def seal(self, offsets: Mapping[str, int]) -> Callable[[], None]:
         """Close the staged changes; the function that comes back writes them with `offsets`.
@@ -104,22 +115,22 @@ class Store:
         Functions are to be called in the order in which they were made.
         """
         changes, self._staged = self._staged, {}
-        entry = (changes, dict(offsets))
-        self._sealed.append(entry)
+        reached = dict(offsets)
+        with self._lock:
+            self._sealed.append(changes)
 
         def write() -> None:
-            self._offsets |= entry[1]
             batch = WriteBatch(raw_mode=True)
             for key, value in changes.items():
                 if value is None:
                     batch.delete(key)
                 else:
                     batch.put(key, value)
+            self._offsets |= reached
             batch.put(_OFFSETS, json.dumps(self._offsets).encode())
             self._db.write(batch)
-            # One assignment, so that a reader in another thread sees the list before or after;
-            # in both the changes can be found.
-            self._sealed = [one for one in self._sealed if one is not entry]
+            with self._lock:
+                self._sealed = [one for one in self._sealed if one is not changes]
 
         return write
 
