@@ -19,28 +19,19 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from streams import skops_files
-from streams.declaration import declaration, describe_features, json_text, sha256_of
-from streams.frame import columns_of, frame
+from streams.declaration import json_text
+from streams.manifest import RETRAIN, Contents, build, difference, refusal, samples
 from streams.task import Task
 from streams.version import Version
 
-SCHEMA_VERSION = 1
-"""Of the manifest; a reader refuses every other."""
 MODEL, GATE, PROFILE = "model.skops", "gate.skops", "profile.json"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
-PARITY = 1e-9
-"""How far a loaded version's answers to the sample rows may be from those at training."""
-SAMPLES = 16
-"""Sample rows kept in a manifest."""
 
 
 class BundleError(ValueError):
@@ -51,37 +42,6 @@ class BundleError(ValueError):
         self.reason = reason
         where = folder / file if file else folder
         super().__init__(f"bundle {where}: {reason}; {remedy}")
-
-
-_RETRAIN = "train a new version (weir retrain) or put an intact copy of the bundle there"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What training hands over to be saved.
-
-    id: the version's; dataset: ``id``, ``rows``, ``from``, ``to`` (milliseconds since 1970);
-    model, gate: fitted estimators; vocabularies: per Category feature;
-    threshold: of the gate's score; metrics: on held-out time, by name; gate_metrics, profile:
-    JSON data; samples: a few rows with the task's features as columns; seeds, libraries, event_id.
-    """
-
-    id: str
-    dataset: Mapping[str, Any]
-    candidate: str
-    model: Any
-    vocabularies: Mapping[str, Sequence[str]]
-    samples: pd.DataFrame
-    metrics: Mapping[str, float]
-    profile: Mapping[str, Any]
-    seeds: Mapping[str, int]
-    libraries: Mapping[str, str]
-    event_id: str
-    decision_threshold: float = 0.5
-    gate: Any | None = None
-    threshold: float | None = None
-    gate_metrics: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,8 +75,7 @@ def save_bundle(folder_root: Path, task: Task, contents: Contents, key: bytes) -
     }
     if contents.gate is not None:
         files[GATE] = skops_files.dump(contents.gate)
-    manifest = _manifest(task, contents, files)
-    files[MANIFEST] = json_text(manifest).encode()
+    files[MANIFEST] = json_text(build(task, contents, files)).encode()
     files[SIGNATURE] = sign(files[MANIFEST], key).encode()
 
     # 1. All files under a name that no reader looks for. 2. On disk. 3. The final name, at once:
@@ -154,31 +113,36 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
         )
     # 2. What the manifest says of itself and of this task.
     manifest = _parse(folder, manifest_bytes)
-    _check_manifest(folder, manifest, task)
-    # 3. Exactly the files that it lists, each with its hash.
-    files = _checked_files(folder, manifest)
-    # 4. Estimators, from types that are known to be harmless.
+    if manifest.get("id") != folder.name:
+        reason = f"it is of version {manifest.get('id')}, in a folder named {folder.name}"
+        raise BundleError(folder, MANIFEST, reason, RETRAIN)
     try:
-        model = skops_files.load(files[MODEL])
-    except skops_files.UnsafeFile as error:
-        raise BundleError(folder, MODEL, str(error), _RETRAIN) from error
-    gate = None
-    if GATE in files:
+        refused = refusal(manifest, task)
+        if refused is not None:
+            raise BundleError(folder, MANIFEST, *refused)
+        # 3. Exactly the files that it lists, each with its hash.
+        files = _checked_files(folder, manifest)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(folder, MANIFEST, f"it is not a manifest: {error!r}", RETRAIN) from error
+    # 4. Estimators, from types that are known to be harmless.
+    estimators: dict[str, Any] = {}
+    for name in (MODEL, GATE):
         try:
-            gate = skops_files.load(files[GATE])
+            estimators[name] = skops_files.load(files[name]) if name in files else None
         except skops_files.UnsafeFile as error:
-            raise BundleError(folder, GATE, str(error), _RETRAIN) from error
+            raise BundleError(folder, name, str(error), RETRAIN) from error
     # 5. The same answers as at training; the first call is also what warms the estimators up.
     try:
-        table = _table(task, manifest["samples"]["rows"])
-        sample = frame(task, columns_of(task.features, table), manifest["vocabularies"])
-        version = Version(task, manifest, model, gate, json.loads(files[PROFILE]), sample)
-        differs = _parity(version, manifest["samples"])
+        profile = json.loads(files[PROFILE])
+        version = Version(
+            task, manifest, estimators[MODEL], estimators[GATE], profile, samples(manifest, task)
+        )
+        differs = difference(version)
     except Exception as error:
         reason = f"it does not answer its sample rows: {type(error).__name__}: {error}"
-        raise BundleError(folder, MODEL, reason, _RETRAIN) from error
+        raise BundleError(folder, MODEL, reason, RETRAIN) from error
     if differs:
-        raise BundleError(folder, MODEL, differs, _RETRAIN)
+        raise BundleError(folder, MODEL, differs, RETRAIN)
     return version
 
 
@@ -196,76 +160,13 @@ def sign(data: bytes, key: bytes) -> str:
     return hmac.new(key, data, hashlib.sha256).hexdigest()
 
 
-def _manifest(task: Task, contents: Contents, files: Mapping[str, bytes]) -> dict[str, Any]:
-    manifest: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "id": contents.id,
-        "task": {
-            "name": task.name,
-            "kind": task.kind,
-            "classes": task.classes,
-            "features": describe_features(task),
-            "declaration_sha256": sha256_of(declaration(task)),
-        },
-        "dataset": dict(contents.dataset),
-        "candidate": contents.candidate,
-        "decision_threshold": contents.decision_threshold,
-        "vocabularies": {name: list(words) for name, words in contents.vocabularies.items()},
-        "gate": {
-            "threshold": contents.threshold,
-            "defer_budget": task.defer_budget,
-            **contents.gate_metrics,
-        },
-        "metrics": dict(contents.metrics),
-        "seeds": dict(contents.seeds),
-        "libraries": dict(contents.libraries),
-        "created_from": contents.event_id,
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        "samples": {"rows": _rows(task, contents.samples)},
-        **contents.extra,
-    }
-    version = Version(task, manifest, contents.model, contents.gate)
-    manifest["samples"]["expected"] = _expected(version, manifest["samples"]["rows"])
-    return manifest
-
-
-def _check_manifest(folder: Path, manifest: Mapping[str, Any], task: Task) -> None:
-    def refuse(reason: str, remedy: str = _RETRAIN) -> None:
-        raise BundleError(folder, MANIFEST, reason, remedy)
-
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        refuse(f"its schema version is {manifest.get('schema_version')}, not {SCHEMA_VERSION}")
-    if manifest["id"] != folder.name:
-        refuse(f"it is of version {manifest['id']}, in a folder named {folder.name}")
-    trained = manifest["task"]
-    if (trained["name"], trained["kind"]) != (task.name, task.kind):
-        refuse(f"it is for {trained['kind']} task {trained['name']}, not {task.kind} {task.name}")
-    if trained["classes"] != task.classes:
-        refuse(f"its classes are {trained['classes']}, the task's are {task.classes}")
-    theirs = [(f["name"], f["type"]) for f in trained["features"]]
-    ours = [(f["name"], f["type"]) for f in describe_features(task)]
-    if theirs != ours:
-        changed = sorted({f"{name} ({kind})" for name, kind in set(theirs) ^ set(ours)})
-        what = f"these differ: {', '.join(changed)}" if changed else "their order differs"
-        refuse(f"its features are not the task's: {what}")
-    import sklearn
-
-    theirs_minor = manifest["libraries"]["scikit-learn"].split(".")[:2]
-    if theirs_minor != sklearn.__version__.split(".")[:2]:
-        refuse(
-            f"it was trained with scikit-learn {manifest['libraries']['scikit-learn']}, here is "
-            f"{sklearn.__version__}: the same estimator may answer differently",
-            "install that version, or train a new version",
-        )
-
-
 def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     listed: Mapping[str, str] = manifest["files"]
     strange = set(listed) - {MODEL, GATE, PROFILE}
     if strange or not {MODEL, PROFILE} <= set(listed):
-        raise BundleError(folder, MANIFEST, f"it lists the files {sorted(listed)}", _RETRAIN)
+        raise BundleError(folder, MANIFEST, f"it lists the files {sorted(listed)}", RETRAIN)
     if (manifest["gate"]["threshold"] is None) == (GATE in listed):
-        raise BundleError(folder, MANIFEST, "gate and threshold go together", _RETRAIN)
+        raise BundleError(folder, MANIFEST, "gate and threshold go together", RETRAIN)
     present = {entry.name for entry in folder.iterdir()}
     extra = present - set(listed) - {MANIFEST, SIGNATURE}
     if extra:
@@ -275,7 +176,7 @@ def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes
     for name, data in files.items():
         if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), listed[name]):
             raise BundleError(
-                folder, name, "its SHA-256 is not what the manifest says: it was changed", _RETRAIN
+                folder, name, "its SHA-256 is not what the manifest says: it was changed", RETRAIN
             )
     return files
 
@@ -288,7 +189,7 @@ def _read(folder: Path, name: str) -> bytes:
         # Not blocking: a pipe of that name would otherwise be waited for.
         descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        raise BundleError(folder, name, "it is missing", _RETRAIN) from error
+        raise BundleError(folder, name, "it is missing", RETRAIN) from error
     except OSError as error:
         raise BundleError(
             folder, name, f"it cannot be read: {error.strerror}", "put a plain file there"
@@ -305,51 +206,8 @@ def _parse(folder: Path, data: bytes) -> dict[str, Any]:
         if not isinstance(manifest, dict):
             raise ValueError("not a JSON object")
     except ValueError as error:
-        raise BundleError(folder, MANIFEST, f"it is not JSON: {error}", _RETRAIN) from error
+        raise BundleError(folder, MANIFEST, f"it is not JSON: {error}", RETRAIN) from error
     return manifest
-
-
-def _rows(task: Task, samples: pd.DataFrame) -> list[list[Any]]:
-    """Sample rows as JSON data in the task's order of features, null for missing."""
-    columns = columns_of(task.features, samples.head(SAMPLES), prefix="")
-    rows = []
-    for i in range(len(samples.head(SAMPLES))):
-        row = []
-        for feature in task.features:
-            column = columns[feature.name]
-            null = column.valid is not None and not column.valid[i]
-            row.append(None if null else column.values[i : i + 1].tolist()[0])
-        rows.append(row)
-    return rows
-
-
-def _table(task: Task, rows: list[list[Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=[f.name for f in task.features], dtype=object)
-
-
-def _expected(version: Version, rows: list[list[Any]]) -> dict[str, Any]:
-    columns = columns_of(version.task.features, _table(version.task, rows))
-    frame = version.frame(columns)
-    answers, scores = version.predict(frame), version.gate_scores(frame)
-    return {
-        "answer": answers.answer.tolist(),
-        "probability": None if answers.probability is None else answers.probability.tolist(),
-        "gate_score": None if scores is None else scores.tolist(),
-    }
-
-
-def _parity(version: Version, samples: Mapping[str, Any]) -> str:
-    """How the version's answers to the sample rows differ from those at training; "" if not."""
-    now, then = _expected(version, samples["rows"]), samples["expected"]
-    for name, was in then.items():
-        is_ = now[name]
-        if was is None or is_ is None or isinstance(was[0], bool | str):
-            same = was == is_
-        else:
-            same = bool(np.allclose(is_, was, rtol=PARITY, atol=PARITY))
-        if not same:
-            return f"its sample rows give another {name} than at training: {is_}, not {was}"
-    return ""
 
 
 def _sync_folder(folder: Path) -> None:

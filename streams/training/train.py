@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from streams.bundle import SAMPLES, Contents
 from streams.declaration import RECIPE, library_versions, version_id
+from streams.manifest import SAMPLES, Contents
 from streams.task import Task
 from streams.training import compare, cost
 from streams.training.candidates import Choice, choose

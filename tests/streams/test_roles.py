@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from streams.roles import ModelRecord, Role, Roles, fold
+
+
+def record(version: str, role: Role = "champion", event_id: str = "") -> ModelRecord:
+    return ModelRecord(
+        version=version,
+        role=role,
+        changed_at=0,
+        reason="",
+        event_id=event_id or f"event-{version}",
+        bundle=version,
+        sha256="",
+        dataset_id="ds",
+        rows=1,
+        data_from=0,
+        data_to=1,
+        metrics={"accuracy": 0.5},
+    )
+
+
+def test_without_records_there_is_no_champion() -> None:
+    assert fold([]).champion is None
+    assert fold([]).role("v1") == "none"
+
+
+def test_the_last_champion_answers_and_the_one_before_is_archived() -> None:
+    roles = fold([record("v1"), record("v2"), record("v3", "rejected")])
+    assert roles.champion == record("v2")
+    assert [roles.role(v) for v in ("v1", "v2", "v3")] == ["archived", "champion", "rejected"]
+    assert [r.version for r in roles.with_role("archived")] == ["v1"]
+
+
+def test_an_older_version_that_is_named_again_is_the_champion() -> None:
+    roles = fold([record("v1"), record("v2"), record("v1")])
+    assert roles.champion == record("v1")
+    assert roles.role("v2") == "archived"
+
+
+def test_when_the_champion_is_rejected_the_one_before_it_answers() -> None:
+    roles = fold([record("v1"), record("v2"), record("v2", "rejected")])
+    assert roles.champion == record("v1")
+    assert roles.role("v2") == "rejected"
+
+
+def test_a_compacted_topic_gives_the_same_roles() -> None:
+    records = [record("v1"), record("v2", "shadow"), record("v1"), record("v2"), record("v3")]
+    last = [records[2], records[3], records[4]]
+    assert list(fold(last).records.items()) == list(fold(records).records.items())
+
+
+def test_records_can_be_folded_in_pieces() -> None:
+    records = [record("v1"), record("v2"), record("v1", "archived"), record("v3", "rejected")]
+    for cut in range(len(records)):
+        assert fold(records[cut:], fold(records[:cut])) == fold(records)
+
+
+def test_a_version_is_found_by_the_event_it_was_trained_for() -> None:
+    roles = fold([record("v1", event_id="e1"), record("v2", "rejected", "e2")])
+    assert roles.of_event("e2") == record("v2", "rejected", "e2")
+    assert roles.of_event("e3") is None
+
+
+def test_a_record_survives_the_codecs_dict() -> None:
+    one = replace(record("v1"), replaces="v0")
+    assert ModelRecord.of(one.record() | {"later_field": 1}) == one
+    assert Roles({"v1": one}).champion == one
