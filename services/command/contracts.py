@@ -116,7 +116,7 @@ def schemas(
     if as_json:
         print_json({"schema_id": schema_id(schema), "schema": schema})
     else:
-        out.print(json.dumps(schema, indent=2), markup=False, soft_wrap=True)
+        out.print(json.dumps(schema, indent=2), soft_wrap=True)
         framing = schema_id(schema).to_bytes(4, "big").hex(" ")
         note(f"schema id {schema_id(schema)}: every value starts with the bytes 00 {framing}")
 

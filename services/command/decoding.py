@@ -57,10 +57,25 @@ class Decoder:
 
 def times_as_text(record: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """A record with each timestamp in milliseconds as ISO text."""
-    times = {field["name"] for field in schema["fields"] if _is_time(field["type"])}
+    times = time_fields(schema)
     return {
         name: time_text(value) if name in times and value is not None else value
         for name, value in record.items()
+    }
+
+
+def time_fields(schema: Schema) -> set[str]:
+    """Names of the fields that hold a time."""
+    return {field["name"] for field in schema["fields"] if _is_time(field["type"])}
+
+
+def bytes_fields(schema: Schema) -> set[str]:
+    """Names of the fields that hold bytes."""
+    return {
+        field["name"]
+        for field in schema["fields"]
+        if field["type"] == "bytes"
+        or (isinstance(field["type"], list) and "bytes" in field["type"])
     }
 
 

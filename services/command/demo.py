@@ -85,7 +85,7 @@ def demo(
     else:
         from services.command.demo_view import summary
 
-        err.print(summary(report), markup=False, soft_wrap=True)
+        err.print(summary(report), soft_wrap=True)
     if gaps:
         raise CommandError("the system did not finish in time:\n" + "\n".join(gaps))
 
@@ -163,7 +163,7 @@ def _run(
             return None
         result = _finish(started, watch, stop)
     if for_s is None and err.is_terminal:  # the year is over: what it led to can be looked at
-        err.print(summary(result[0]), markup=False, soft_wrap=True)
+        err.print(summary(result[0]), soft_wrap=True)
         note(f"the year is over{f'; see {page}' if page else ''}. Ctrl-C ends the demo")
         stop.wait()
     return result

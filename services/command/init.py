@@ -30,7 +30,7 @@ def init(
     variable = variable_name(name)
     text = TEMPLATE.read_text("utf-8").replace("@NAME@", name).replace("@VARIABLE@", variable)
     path.write_text(text, "utf-8")
-    out.print(f"{path} written. Run it:\n  weir up --task {path}:{variable}", markup=False)
+    out.print(f"{path} written. Run it:\n  weir up --task {path}:{variable}")
 
 
 def variable_name(name: str) -> str:

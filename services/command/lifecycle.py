@@ -158,7 +158,7 @@ def _detach(settings: Settings, absent: set[str]) -> None:
                     status.update(report["text"])
                     note(report["text"])
                 elif report["kind"] == "ready":
-                    err.print(report["text"], markup=False, soft_wrap=True)
+                    err.print(report["text"], soft_wrap=True)
                     return
                 else:
                     process.wait()
@@ -195,7 +195,7 @@ class _Report:
 
     def ready(self, text: str) -> None:
         if self._to is None:
-            err.print(f"{text}\nCtrl-C stops everything", markup=False, soft_wrap=True)
+            err.print(f"{text}\nCtrl-C stops everything", soft_wrap=True)
         else:
             self._send({"kind": "ready", "text": text})
             self._to = None  # nobody listens any more

@@ -69,7 +69,7 @@ def retrain(
     if as_json:
         print_json({"event_id": event_id})
     else:
-        out.print(event_id, markup=False)
+        out.print(event_id)
         note("asked for; `weir models` lists the version when it is trained")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-out = Console(highlight=False)
-"""Results. Plain text where stdout is not a terminal."""
+out = Console(highlight=False, markup=False, emoji=False)
+"""Results. No markup anywhere: what is printed may hold brackets of its own."""
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """Progress, notes and errors."""
 
 
@@ -35,14 +35,14 @@ def print_json(value: Any) -> None:
 
 
 def print_error(message: str) -> None:
-    """An error, on stderr, without rich's markup: messages hold brackets of their own."""
+    """An error, on stderr."""
     err.print("weir:", style="bold red", end=" ")
-    err.print(message, markup=False, soft_wrap=True)
+    err.print(message, soft_wrap=True)
 
 
 def note(message: str) -> None:
     """Something worth knowing, on stderr."""
-    err.print(message, style="dim", markup=False, soft_wrap=True)
+    err.print(message, style="dim", soft_wrap=True)
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -59,7 +59,7 @@ def print_table(made: Table) -> None:
     if out.is_terminal:
         out.print(made)
     else:
-        Console(width=10_000, highlight=False).print(made)
+        Console(width=10_000, highlight=False, markup=False, emoji=False).print(made)
 
 
 def time_text(millis: int | None) -> str:

@@ -49,7 +49,7 @@ def send(
         if as_json:
             print_json(prediction)
         else:
-            out.print(said(prediction, context.contract.kind), markup=False, soft_wrap=True)
+            out.print(said(prediction, context.contract.kind), soft_wrap=True)
 
     with _rows(request, file) as rows, Answers(context, show) as answers:
         try:

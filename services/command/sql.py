@@ -8,9 +8,12 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from services.command.context import JsonOption, TaskOption, open_context
 from services.command.output import CommandError, note, print_table, table
+
+NULL = Text("NULL", style="dim")
 
 MOST_SHOWN = 1000
 """Rows of a table for a person; --format csv and json have no limit."""
@@ -45,7 +48,7 @@ def sql(
     text = (sys.stdin.read() if statement is None else statement).strip().rstrip(";")
     if not text:
         raise CommandError('say what to ask: weir sql "SELECT count() FROM predictions"', code=2)
-    connected = client(context, context.contract.task)
+    connected = client(context)
     chosen = Format.json if as_json else format_
     if chosen is Format.table:
         _print_table(stream(connected, text, "JSONCompactStringsEachRowWithNamesAndTypes"))
@@ -59,7 +62,7 @@ def sql(
 def _print_table(chunks: Iterable[bytes]) -> None:
     import json
 
-    lines = b"".join(chunks).splitlines()
+    lines = b"".join(chunks).decode(errors="replace").split("\n")[:-1]
     if not lines:
         note("done")
         return
@@ -69,7 +72,7 @@ def _print_table(chunks: Iterable[bytes]) -> None:
     for name, type_ in zip(names, types, strict=True):
         shown.add_column(name, justify="right" if type_.startswith(numeric) else "left")
     for row in found:
-        shown.add_row(*("" if value is None else value for value in row))
+        shown.add_row(*(NULL if value in (None, "ᴺᵁᴸᴸ") else Text(value) for value in row))
     print_table(shown)
     total = len(lines) - 2
     if total > MOST_SHOWN:

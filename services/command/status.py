@@ -156,10 +156,10 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
             soft_wrap=True,
         )
     elif found["running"] and problem is None:
-        out.print("no champion yet: requests get the fallback", markup=False)
+        out.print("no champion yet: requests get the fallback")
     if found["running"]:
         for what, address in found["addresses"].items():
-            out.print(f"{what:<10} {address}", markup=False)
+            out.print(f"{what:<10} {address}")
     if problem:
         note(problem)
 

@@ -78,4 +78,4 @@ def _show(stored: Stored, decoder: Decoder, as_json: bool) -> None:
 
     where = f"{stored.partition}@{stored.offset}"
     line = f"{time_text(stored.time)}  {where:<10}  {one_line(decoder.read(stored))}"
-    out.print(line, markup=False, soft_wrap=True)
+    out.print(line, soft_wrap=True)

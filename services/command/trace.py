@@ -160,6 +160,8 @@ def _plain(context: Context, found: Trace) -> dict[str, Any]:
 
 
 def _show(context: Context, found: Trace) -> None:
+    from rich.text import Text
+
     from services.command.decoding import one_line
 
     first = found.events[0].time if found.events else 0
@@ -168,9 +170,9 @@ def _show(context: Context, found: Trace) -> None:
         kept = {"topic": "", "ClickHouse": "  (only in ClickHouse)", "both": ""}[event.kept_in]
         after = f"+{event.time - first:,} ms"
         head = f"{time_text(event.time)}  {after:>12}  {event.topic.record:<11}"
-        out.print(f"[bold]{head}[/bold]  [dim]{place}{kept}[/dim]", soft_wrap=True)
+        out.print(Text.assemble((head, "bold"), "  ", (place + kept, "dim")), soft_wrap=True)
         shown = {k: v for k, v in event.value.items() if k not in ("request_id", "value", "key")}
-        out.print(f"    {one_line(shown)}", markup=False, soft_wrap=True)
+        out.print(f"    {one_line(shown)}", soft_wrap=True)
     read = ", ".join(
         f"{name} ({'partition' if len(some) == 1 else 'partitions'} "
         f"{', '.join(map(str, sorted(some)))})"
