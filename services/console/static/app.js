@@ -16,7 +16,7 @@ const on = {
     document.title = `${hello.task} · Weir`;
     say("task", hello.task);
     say("task-doc", hello.doc);
-    now.start(hello.points);
+    now.start(hello);
     quality.start(hello);
   },
   tick(tick) {

@@ -18,7 +18,7 @@ export function chart(target, { series, time, axisTime = time, value, axisValue 
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, sync: sync ? { key: sync } : undefined },
     scales: { y: { range: (_, low, high) => limits(low, high, zero) } },
     axes: [
-      { ...axis, grid: { show: false }, space: 80, values: (_, splits) => splits.map((ms) => axisTime(ms)) },
+      { ...axis, grid: { show: false }, size: 30, space: 90, values: (_, splits, axis, space, step) => splits.map((ms) => axisTime(ms, step)) },
       { ...axis, grid, size: 52, values: (_, splits) => splits.map(axisValue) },
     ],
     series: [
@@ -27,7 +27,7 @@ export function chart(target, { series, time, axisTime = time, value, axisValue 
         label, dash, width, stroke: () => color(name), points: { show: points }, _color: name,
       })),
     ],
-    padding: [marks ? 20 : 10, 12, 0, 0],
+    padding: [marks ? 20 : 10, 26, 0, 0],
     hooks: { draw: [(u) => hollow && drawPoints(u, hollow), (u) => marks && drawMarks(u, marks())], setCursor: [showTip] },
   };
   const made = new uPlot(options, [[], ...series.map(() => [])], target);

@@ -27,7 +27,7 @@ export const eventDay = (ms) => utcDay.format(ms);
 export const eventDate = (ms) => utcDate.format(ms);
 export const eventTime = (ms) => (given(ms) ? `${utcDate.format(ms)}, ${utcTime.format(ms)}` : NONE);
 export const clock = (ms) => localTime.format(ms);
-export const minute = (ms) => localMinute.format(ms);
+export const axisClock = (ms, step) => (step < 60_000 ? clock(ms) : localMinute.format(ms));
 
 // A time of today as a time, an older one with its day.
 export function when(ms) {
@@ -62,5 +62,8 @@ export function windowKind(name) {
   const text = kind === "tumbling" ? `each ${duration(span(length)).replace(/^1 /, "")}` : `last ${duration(span(length))}, sliding by ${duration(every)}`;
   return { text, every };
 }
+
+// Characters that would hide or turn around what stands beside them are written out.
+export const plain = (text) => String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (hidden) => (hidden === "\n" ? hidden : `\\u${hidden.codePointAt(0).toString(16).padStart(4, "0")}`));
 
 export const shortVersion = (version) => (version ? (version.length > 12 ? `${version.slice(0, 10)}…` : version) : "no version");

@@ -19,12 +19,14 @@ const LINES = {
 };
 const points = new Map();
 let charts = null;
+let began = 0;
 
-export function start(all) {
+export function start({ points: all, began: second }) {
+  began = second * 1000;
   points.clear();
   add(all);
   if (!charts) {
-    const shared = { sync: "now", zero: true, time: format.clock, axisTime: format.minute };
+    const shared = { sync: "now", zero: true, time: format.clock, axisTime: format.axisClock };
     charts = {
       throughput: chart($("chart-throughput"), { ...shared, series: LINES.throughput, value: (n) => `${format.count(n)} /s`, axisValue: format.compact }),
       latency: chart($("chart-latency"), { ...shared, series: LINES.latency, value: (ms) => `${format.millis(ms)} ms`, axisValue: format.compact }),
@@ -44,7 +46,7 @@ export function tick({ figures, totals, points: latest }) {
   say("f-deferred", format.percent(figures.share_deferred));
   say("f-rejected", format.percent(figures.share_rejected));
   say("f-event", format.eventTime(figures.event_time));
-  say("n-requests", `${format.count(totals.requests)} since this page’s server started`);
+  say("n-requests", `${format.count(totals.requests)} since ${format.when(began)}`);
   say("n-predictions", `${format.count(totals.predictions)}, ${format.rate(figures.outcomes_per_s)} outcomes/s`);
   say("n-rejected", totals.rejected ? `refused, last minute; ${format.count(totals.rejected)} in all` : "refused with a reason, last minute");
   const speed = format.speed(figures.event_speed);

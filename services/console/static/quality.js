@@ -115,7 +115,7 @@ function series(rows, metric, every) {
     if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, values: new Map() });
     lines.get(key).values.set(one.window_end - every, { value: one[metric], complete: one.complete });
   }
-  return [...lines.values()];
+  return [...lines.values()].sort((a, b) => Math.min(...a.values.keys()) - Math.min(...b.values.keys()));
 }
 
 const marks = () => tookOver.map(({ version, event_time }) => ({ x: event_time, label: `▾ ${format.shortVersion(version)}`, color: colorOf(version) }));
@@ -196,7 +196,7 @@ async function askSeldom() {
     shownSegments = text;
     const chosen = $("segment").value;
     $("segment").replaceChildren(element("option", { value: "" }, "all traffic"), ...Object.entries(JSON.parse(text)).map(([segment, values]) =>
-      element("optgroup", { label: segment }, ...values.map((value) => element("option", { value: JSON.stringify([segment, value]) }, `${segment}: ${value}`)))));
+      element("optgroup", { label: segment }, ...values.map((value) => element("option", { value: JSON.stringify([segment, value]) }, format.plain(`${segment}: ${value}`))))));
     $("segment").value = chosen;
     if ($("segment").selectedIndex < 0) $("segment").value = "";
   } catch { /* as above */ }

@@ -33,7 +33,7 @@ export function showVersions(list, byVersion = {}) {
       ["Version", element("span", { class: "id", title: v.version }, swatch, format.shortVersion(v.version))],
       ["Role", element("span", { class: `pill ${v.role}` }, v.role)],
       ["Since", format.when(v.changed_at), "when"],
-      ["Predictions", element("span", { "data-version": v.version, title: "share of the last minute's predictions" }, share(byVersion[v.version])), "num"],
+      ["Answering", element("span", { "data-version": v.version, title: "share of the last minute's predictions" }, share(byVersion[v.version])), "num"],
       ["Trained on", v.rows ? `${format.count(v.rows)} rows, ${format.eventDate(v.data_from)} – ${format.eventDate(v.data_to)}` : format.NONE],
       ["On held-out time", heldOut(v.metrics)],
       ["Why", v.reason, "wide"],
@@ -52,10 +52,10 @@ export function showLetters(letters) {
   $("letters-table").hidden = letters.length === 0;
   $("letters").replaceChildren(...letters.map((letter) => row(
     ["Time", format.when(letter.failed_at), "when"],
-    ["Reason", element("span", { class: "pill reason", title: `refused by ${letter.stage}` }, letter.reason)],
-    ["Message", letter.message, "wide"],
-    ["Origin", element("span", { class: "id", title: letter.size === null ? "no value" : `${format.count(letter.size)} bytes` }, letter.origin)],
-    ["Request", letter.request_id ? element("span", { class: "id" }, letter.request_id) : format.NONE],
+    ["Reason", element("span", { class: "pill reason", title: `refused by ${letter.stage}` }, format.plain(letter.reason))],
+    ["Message", format.plain(letter.message), "wide"],
+    ["Origin", element("span", { class: "id", title: letter.size === null ? "no value" : `${format.count(letter.size)} bytes` }, format.plain(letter.origin))],
+    ["Request", letter.request_id ? element("span", { class: "id" }, format.plain(letter.request_id)) : format.NONE],
   )));
 }
 
