@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Feature:
 
     def problems(self) -> list[str]:
         """What is wrong with the declaration, in words; empty where nothing is."""
-        if not NAME.match(self.name):
+        if not isinstance(self.name, str) or not NAME.match(self.name):
             return [
                 f"feature {self.name!r}: a name is lower-case letters, digits and "
                 "underscores, and starts with a letter"
@@ -40,6 +41,11 @@ class Feature:
         return field
 
 
+def _finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class _Ranged(Feature):
     name: str
@@ -50,12 +56,19 @@ class _Ranged(Feature):
     doc: str = ""
 
     def problems(self) -> list[str]:
-        found = super().problems()
-        if self.low is not None and self.high is not None and self.low > self.high:
+        """What is wrong with the declaration, in words; empty where nothing is."""
+        wrong = [
+            f"feature {self.name!r}: {which} {bound!r} is not a finite number"
+            for which, bound in (("low", self.low), ("high", self.high))
+            if bound is not None and not _finite(bound)
+        ]
+        found = super().problems() + wrong
+        if not wrong and self.low is not None and self.high is not None and self.low > self.high:
             found.append(f"feature {self.name!r}: low {self.low} is above high {self.high}")
         return found
 
     def field(self) -> dict[str, Any]:
+        """The Avro field; its doc tells unit and range."""
         field = super().field()
         low, high = ("" if bound is None else str(bound) for bound in (self.low, self.high))
         notes = [self.doc]
@@ -108,11 +121,10 @@ class Category(Feature):
     avro: ClassVar[str] = "string"
 
     def problems(self) -> list[str]:
+        """What is wrong with the declaration, in words; empty where nothing is."""
         found = super().problems()
-        if self.values is not None and not self.values:
-            found.append(f"feature {self.name!r}: values is empty; leave it out for an open set")
-        if self.values is not None and len(set(self.values)) != len(self.values):
-            found.append(f"feature {self.name!r}: values holds a name twice")
+        if self.values is not None:
+            found += self._problems_of_values(self.values)
         if self.unknown not in ("reject", "missing"):
             found.append(
                 f"feature {self.name!r}: unknown is 'reject' or 'missing', not {self.unknown!r}"
@@ -120,6 +132,16 @@ class Category(Feature):
         if self.unknown == "missing" and not self.nullable:
             found.append(f"feature {self.name!r}: unknown='missing' needs nullable=True")
         return found
+
+    def _problems_of_values(self, values: Sequence[str]) -> list[str]:
+        where = f"feature {self.name!r}: values"
+        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+            return [f"{where} is not a list of names"]
+        if not values:
+            return [f"{where} is empty; leave it out for an open set"]
+        if len(set(values)) != len(values):
+            return [f"{where} holds a name twice"]
+        return []
 
 
 def record_schema(name: str, features: Sequence[Feature]) -> dict[str, Any]:

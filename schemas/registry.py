@@ -51,8 +51,8 @@ def header(id_: int) -> bytes:
 
 def same_structure(one: Schema, other: Schema) -> bool:
     """Whether two schemas read and write the same bytes (Avro's parsing canonical form)."""
-    form: str = to_parsing_canonical_form(one)
-    return form == to_parsing_canonical_form(other)
+    forms: list[str] = [to_parsing_canonical_form(schema) for schema in (one, other)]
+    return forms[0] == forms[1]
 
 
 class Registry:
