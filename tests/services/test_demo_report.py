@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from schemas.codec import Codec
 from services.admin import create_topics
+from services.broker import free_port
 from services.contract import Contract
 from services.demo.ledger import Accounts, Ledger
-from services.demo.report import drain, missing, report
+from services.demo.report import SinkRows, drain, missing, report
 from services.demo.watch import Watch
+from streams.settings import Settings
 from tests.conftest import RunningBroker
 from tests.services.test_timeline import TASK
 
@@ -242,6 +244,11 @@ def test_latency_is_from_publication_to_a_committed_prediction(world: World) -> 
     assert p50 is not None
     assert p50 > 1e12  # since 1970
     assert watch.recent_ms()["p50"] == p50
+
+
+def test_no_rows_are_counted_while_clickhouse_is_away() -> None:
+    settings = Settings(clickhouse_port=free_port())  # type: ignore[call-arg]
+    assert SinkRows(settings, "flight_delay")() == {}
 
 
 @given(

@@ -13,11 +13,19 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from services.admin import create_topics
 from services.contract import Contract
+from services.demo.backlog import Backlog
 from services.demo.replay import Replay
 from services.demo.resume import ReplayError
 from services.demo.timeline import TOPICS, Timeline
@@ -227,6 +235,35 @@ def test_at_full_speed_it_waits_for_the_worker(
         max_ahead=700,
     )
     assert replay.run().position == 700
+
+
+@pytest.mark.system
+def test_the_backlog_is_what_the_worker_has_not_committed(
+    broker: RunningBroker, task: Task, timeline: Timeline
+) -> None:
+    look = Backlog(task, client(broker))
+
+    def backlog() -> int:
+        while True:  # until the broker has made its topic of offsets; the replay looks again too
+            try:
+                return look()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._TIMED_OUT:
+                    raise
+
+    assert backlog() == 0
+    Replay(task, timeline, client(broker), speed=math.inf).run()
+    assert backlog() == len(timeline)
+
+    worker = Consumer({**client(broker), "group.id": f"{task.name}-worker"})
+    held = len(keys(broker, task)[0][1])
+    committed = [
+        TopicPartition(f"{task.name}.requests", 1, held),
+        TopicPartition(f"{task.name}.truth", 0, 10),
+    ]
+    worker.commit(offsets=committed, asynchronous=False)
+    worker.close()
+    assert backlog() == len(timeline) - held - 10
 
 
 @pytest.mark.system
