@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -14,10 +15,14 @@ from streams.task import TaskError, load_task
 
 log = structlog.get_logger("trainer")
 
+NICENESS = 10
+"""Added to the process's: where cores are scarce, serving comes before training."""
+
 
 def main() -> int:
     """Run the trainer. Returns the process's exit code."""
     configure_logging("trainer")
+    os.nice(NICENESS)
     settings = current()
     if not settings.signing_key.get_secret_value():
         log.error("WEIR_SIGNING_KEY is not set: bundles could not be signed; set it and try again")

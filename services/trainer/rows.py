@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import clickhouse_connect
@@ -14,6 +14,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from schemas.topics import BY_NAME
 from services.trainer.events import FIRST, Event
+from services.trainer.snapshot import Stopped, wait_for_sink
 from streams.task import Task
 from streams.training.data import EVENT_TIME, REQUEST_ID
 from streams.training.errors import DataError
@@ -24,15 +25,12 @@ MOST_ROWS = 2_000_000
 """Newest outcomes that are read: they and the model's own copies must fit into memory."""
 
 
-class Stopped(Exception):
-    """The trainer is ending; the event will be worked on again after the next start."""
-
-
 def query(task: Task) -> str:
     """The outcomes that an event may see: each request's latest revision, newest first.
 
-    Parameters: ``from_ms``, ``to_ms`` (event time), ``seen_ms`` (joined before). Rows that the
-    table holds twice, because its parts are not merged yet, count once.
+    Parameters: ``from_ms``, ``to_ms`` (event time), ``ends`` (for each partition of the topic
+    the offset before which outcomes are seen). Rows that the table holds twice, because its parts
+    are not merged yet, count once.
     """
     features = ", ".join(
         f"`features.{feature.name}` AS `{feature.name}`" for feature in task.features
@@ -43,7 +41,7 @@ def query(task: Task) -> str:
         FROM `{task.name}`.`{BY_NAME["outcomes"].table}`
         WHERE event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}})
           AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}})
-          AND joined_at < fromUnixTimestamp64Milli({{seen_ms:Int64}})
+          AND _offset < {{ends:Array(Int64)}}[_partition + 1]
         ORDER BY event_time DESC, request_id, revision DESC
         LIMIT 1 BY request_id
         LIMIT {MOST_ROWS}
@@ -51,20 +49,24 @@ def query(task: Task) -> str:
 
 
 def collect(
-    task: Task, event: Event, clickhouse: Mapping[str, Any], stop: threading.Event
+    task: Task,
+    event: Event,
+    clickhouse: Mapping[str, Any],
+    ends: Sequence[int],
+    stop: threading.Event,
 ) -> pd.DataFrame:
     """The event's rows: history and outcomes between its bounds, a request once.
 
     A first version learns from the history alone. Where both have a request id, the outcome
-    counts, since it may hold a corrected truth. Only outcomes joined before the event was asked
-    for are taken, so that a repeated event sees what it saw. While ClickHouse does not answer,
-    this waits; it raises Stopped where ``stop`` is set, and DataError where there are no rows.
+    counts, since it may hold a corrected truth. Outcomes are taken up to ``ends`` (see
+    `snapshot.ends_at`). While ClickHouse does not answer, this waits; it raises Stopped where
+    ``stop`` is set, and DataError where there are no rows.
     """
     parts = []
     if task.history is not None:
         parts.append(_within(event, task.history()))
     if event.trigger != FIRST:
-        parts.append(_outcomes(task, event, clickhouse, stop))
+        parts.append(_outcomes(task, event, clickhouse, ends, stop))
     parts = [part for part in parts if len(part)]
     if not parts:
         raise DataError(
@@ -96,17 +98,21 @@ def _within(event: Event, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outcomes(
-    task: Task, event: Event, clickhouse: Mapping[str, Any], stop: threading.Event
+    task: Task,
+    event: Event,
+    clickhouse: Mapping[str, Any],
+    ends: Sequence[int],
+    stop: threading.Event,
 ) -> pd.DataFrame:
     bounds = {
         # Far ends of what a ClickHouse time of milliseconds holds: 1900 and 2299.
         "from_ms": event.data_from if event.data_from is not None else -2_208_988_800_000,
         "to_ms": event.data_to if event.data_to is not None else 10_413_791_999_000,
-        "seen_ms": event.requested_at,
+        "ends": list(ends),
     }
 
     def worth_waiting(error: Exception) -> bool:
-        if stop.is_set():
+        if stop.is_set() or isinstance(error, Stopped):
             raise Stopped from error
         if not _is_down(error):
             return False
@@ -119,6 +125,7 @@ def _outcomes(
         with attempt:
             client = clickhouse_connect.get_client(**clickhouse)
             try:
+                wait_for_sink(client, task, ends, stop)
                 table: pd.DataFrame = client.query_df(query(task), parameters=bounds)
             finally:
                 client.close()

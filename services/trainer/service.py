@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from schemas.topics import BY_NAME
 from services.registry import Publisher, RegistryError, now_ms, read_roles
 from services.trainer.events import Event, first_event
-from services.trainer.rows import Stopped
+from services.trainer.snapshot import Stopped, ends_at
 from services.trainer.training import Workshop, work_on
 from streams.codecs import codecs
 from streams.observe import Health
@@ -103,6 +103,7 @@ class Trainer:
             artifacts=settings.artifacts,
             key=settings.signing_key.get_secret_value().encode(),
             clickhouse=settings.clickhouse(),
+            ends=lambda at: self._connected(lambda: ends_at(settings, self._task, at)),
             roles=lambda: self._connected(lambda: read_roles(settings, self._task)),
             publisher=publisher,
             progress=self._progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import structlog
 
 from services.registry import now_ms
-from services.trainer.events import Event
-from services.trainer.rows import Stopped, collect
+from services.trainer.events import FIRST, Event
+from services.trainer.rows import collect
+from services.trainer.snapshot import Stopped
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
 from streams.roles import ModelRecord, Roles
 from streams.skops_files import UnsafeFile
@@ -36,7 +37,8 @@ class Workshop:
     """What a training needs around it.
 
     artifacts: folder of the bundles; key: their signature's; clickhouse: arguments of
-    ``clickhouse_connect.get_client``; roles: reads the registry; progress: is told phase and
+    ``clickhouse_connect.get_client``; ends: the outcomes' offsets at a time (`snapshot.ends_at`);
+    roles: reads the registry; progress: is told phase and
     share done; stop: set when the process ends.
     """
 
@@ -44,6 +46,7 @@ class Workshop:
     artifacts: Path
     key: bytes
     clickhouse: Mapping[str, Any]
+    ends: Callable[[int], Sequence[int]]
     roles: Callable[[], Roles]
     publisher: Publishes
     progress: Callable[[str, float], None]
@@ -91,7 +94,8 @@ def _train(shop: Workshop, event: Event, roles: Roles) -> Trained:
         shop.progress(phase, done)
 
     progress("rows", 0.0)
-    table = collect(shop.task, event, shop.clickhouse, shop.stop)
+    ends = () if event.trigger == FIRST else shop.ends(event.requested_at)
+    table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
     return train(shop.task, table, event.event_id, _champion(shop, roles), progress)
 
 

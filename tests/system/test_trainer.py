@@ -6,8 +6,9 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaProducer
@@ -19,15 +20,18 @@ from services.supervisor.child import Child
 from streams.bundle import load_bundle
 from streams.settings import Settings
 from streams.task import Task
+from streams.training.data import prepare
 from tests.conftest import RunningBroker
-from tests.small_tasks import tumour_task
+from tests.services.running_store import RunningStore
+from tests.small_tasks import tumour_task, tumours
+from tests.system.sink_world import World
 
 pytestmark = pytest.mark.system
 
 KEY = "a-key-for-tests"
 TASK_FILE = """
-from tests.small_tasks import tumour_task
-Tumour = tumour_task(name={name!r})
+from tests.small_tasks import tumour_task, tumours
+Tumour = tumour_task(name={name!r}, partitions=3, history=lambda: tumours().head(400))
 """
 
 
@@ -38,7 +42,7 @@ class RunningTrainer:
         name = f"tumour_{uuid.uuid4().hex[:8]}"
         file = home / "task.py"
         file.write_text(TASK_FILE.format(name=name))
-        self.task: Task = tumour_task(name=name)
+        self.task: Task = tumour_task(name=name, partitions=3)
         self.settings = Settings(
             home=home,
             task=f"{file}:Tumour",
@@ -90,7 +94,7 @@ def test_a_first_version_is_trained_from_the_history(trainer: RunningTrainer) ->
     record = read_roles(trainer.settings, trainer.task).champion
     assert record is not None
     assert record.event_id.startswith("first-")
-    assert (record.rows, record.replaces) == (569, "")
+    assert (record.rows, record.replaces) == (400, "")
     version = load_bundle(trainer.settings.artifacts / record.bundle, trainer.task, KEY.encode())
     assert version.id == record.version
     assert trainer.end() == 0
@@ -133,4 +137,97 @@ def test_while_clickhouse_is_down_the_trainer_waits_and_ends_in_order(
     request_retrain(trainer.settings, trainer.task, "a test", "pytest")
     trainer.start()
     trainer.wait(lambda: len(trainer.lines("ClickHouse does not answer; trying again")) > 1)
+    assert trainer.end() == 0
+
+
+@pytest.fixture
+def trainer_and_store(
+    tmp_path: Path, broker: RunningBroker
+) -> Iterator[tuple[RunningTrainer, World]]:
+    store = RunningStore(tmp_path / "store")
+    running = RunningTrainer(tmp_path, broker, store.port)
+    world = World(broker.bootstrap, store, tmp_path, running.task.name, running.task.features)
+    sink = world.start_sink()
+    yield running, world
+    for process in (running.process, sink):
+        process.kill()
+        process.wait()
+    store.stop()
+
+
+def outcome(row: Mapping[str, Any], truth: bool, revision: int = 0) -> dict[str, Any]:
+    at = int(row["event_time"].timestamp() * 1000)
+    texture, shape = row["texture"], row["shape"]
+    return {
+        "request_id": row["request_id"],
+        "event_time": at,
+        "predicted_at": at,
+        "known_at": at + 1000,
+        "joined_at": at + 2000,
+        "revision": revision,
+        "truth": truth,
+        "previous_truth": None if revision == 0 else not truth,
+        "source": "pytest",
+        "status": "answered",
+        "answer": True,
+        "probability": 0.5,
+        "probabilities": [],
+        "gate_decision": "admit",
+        "gate_score": 0.1,
+        "version": "tumour-000000000000",
+        "role": "champion",
+        "dataset_id": "ds-000000000000",
+        "entity": None,
+        "features": {
+            "radius": row["radius"],
+            "texture": None if texture != texture else texture,
+            "smooth": row["smooth"],
+            "shape": shape if isinstance(shape, str) else None,
+        },
+    }
+
+
+def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
+    trainer_and_store: tuple[RunningTrainer, World],
+) -> None:
+    trainer, world = trainer_and_store
+    table = tumours()
+    rows = table.to_dict("records")
+    outcomes = [outcome(row, row["benign"]) for row in rows[400:]]
+    # Two wrong first truths that were corrected, one row that the history has too.
+    outcomes = [outcome(rows[450], not rows[450]["benign"]), *outcomes]
+    outcomes += [outcome(rows[450], rows[450]["benign"], revision=1)]
+    outcomes += [outcome(rows[399], rows[399]["benign"])]
+    codec = world.codec("outcomes")
+    world.produce("outcomes", codec.write_many(outcomes))
+
+    trainer.start()
+    trainer.wait(lambda: read_roles(trainer.settings, trainer.task).champion is not None)
+    first = read_roles(trainer.settings, trainer.task).champion
+    assert first is not None
+    event_id = request_retrain(trainer.settings, trainer.task, "a test", "pytest")
+    trainer.wait(lambda: read_roles(trainer.settings, trainer.task).of_event(event_id) is not None)
+    second = read_roles(trainer.settings, trainer.task).of_event(event_id)
+    assert second is not None
+    assert (second.role, second.rows, second.replaces) == ("champion", 569, first.version)
+    assert second.dataset_id == prepare(trainer.task, table).id  # exactly the rows of the table
+
+    # The same rows as the first version's: it is the same version, and the champion is kept.
+    until = int(rows[400]["event_time"].timestamp() * 1000)
+    again = request_retrain(trainer.settings, trainer.task, "again", "pytest", data_to=until)
+    trainer.wait(lambda: read_roles(trainer.settings, trainer.task).of_event(again) is not None)
+    third = read_roles(trainer.settings, trainer.task).of_event(again)
+    assert third is not None
+    assert third.version == first.version
+
+    # Too few rows: an alert, and the trainer goes on.
+    few = request_retrain(trainer.settings, trainer.task, "few", "pytest", data_from=until + 10**12)
+    trainer.wait(lambda: bool(trainer.lines("no version for this event")))
+    world.wait_for_count("alerts", 1)
+    (kind, about) = (
+        world.store.reader()
+        .query(f"SELECT kind, about FROM {trainer.task.name}.alerts")
+        .result_rows[0]
+    )
+    assert (kind, about) == ("refused", few)
     assert trainer.end() == 0
