@@ -115,6 +115,8 @@ class History:
                 raise HistoryError("too many different questions at once; try again")
             answer = asyncio.create_task(self._ask(key, fresh_s, ask))
             self._answers[key] = (now + TIMEOUT_S, answer)
+            # Nobody may be left to hear of a failure.
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Shielded: one page that goes away must not take the answer from the others.
         return await asyncio.shield(answer)
 

@@ -5,26 +5,27 @@ import { color, element } from "./dom.js";
 const uPlot = window.uPlot;
 const charts = new Set();
 
-// `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y.
-export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, utc, marks, hollow }) {
+// `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y; `steps` (ms)
+// are what event time's axis may count by; `hollow` says which points are drawn as rings.
+export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, steps, marks, hollow }) {
   const axis = { stroke: () => color("--soft"), font: '12px system-ui, sans-serif', ticks: { show: false } };
   const grid = { stroke: () => color("--grid"), width: 1 };
   const options = {
     width: Math.max(target.clientWidth, 120),
     height: target.clientHeight,
     ms: 1,
-    tzDate: utc ? (ms) => uPlot.tzDate(new Date(ms), "Etc/UTC") : undefined,
+    tzDate: steps ? (ms) => uPlot.tzDate(new Date(ms), "Etc/UTC") : undefined,
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, sync: sync ? { key: sync } : undefined },
     scales: { y: { range: (_, low, high) => limits(low, high, zero) } },
     axes: [
-      { ...axis, grid: { show: false }, size: 30, space: 90, values: (_, splits, axis, space, step) => splits.map((ms) => axisTime(ms, step)) },
+      { ...axis, grid: { show: false }, size: 30, space: 90, ...(steps && { incrs: steps }), values: (_, splits, axis, space, step) => splits.map((ms) => axisTime(ms, step)) },
       { ...axis, grid, size: 52, values: (_, splits) => splits.map(axisValue) },
     ],
     series: [
       {},
-      ...series.map(({ label, color: name, dash, width = 1.75, points = false }) => ({
-        label, dash, width, stroke: () => color(name), points: { show: points }, _color: name,
+      ...series.map(({ label, color: name, dash, width = 1.75 }) => ({
+        label, dash, width, stroke: () => color(name), points: { show: true, size: 4, fill: () => color(name), filter: hollow ? () => [] : alone }, _color: name,
       })),
     ],
     padding: [marks ? 20 : 10, 26, 0, 0],
@@ -83,6 +84,12 @@ function drawPoints(u, hollow) {
     });
   });
   ctx.restore();
+}
+
+// A value between two gaps has no line to be seen by.
+function alone(u, at) {
+  const values = u.data[at], there = (i) => values[i] !== null && values[i] !== undefined;
+  return [...values.keys()].filter((i) => there(i) && !there(i - 1) && !there(i + 1));
 }
 
 // Where versions took over: [{x, label, color}].

@@ -24,6 +24,7 @@ const localMinute = part({ hour: "2-digit", minute: "2-digit" });
 const localDay = part({ day: "numeric", month: "short" });
 
 export const eventDay = (ms) => utcDay.format(ms);
+export const eventAxis = (ms, step) => (step < 86_400_000 ? utcTime.format(ms) : utcDay.format(ms));
 export const eventDate = (ms) => utcDate.format(ms);
 export const eventTime = (ms) => (given(ms) ? `${utcDate.format(ms)}, ${utcTime.format(ms)}` : NONE);
 export const clock = (ms) => localTime.format(ms);

@@ -47,10 +47,10 @@ export function tick({ figures, totals, points: latest }) {
   say("f-rejected", format.percent(figures.share_rejected));
   say("f-event", format.eventTime(figures.event_time));
   say("n-requests", `${format.count(totals.requests)} since ${format.when(began)}`);
-  say("n-predictions", `${format.count(totals.predictions)}, ${format.rate(figures.outcomes_per_s)} outcomes/s`);
+  say("n-predictions", `${format.count(totals.predictions)} since ${format.when(began)}`);
   say("n-rejected", totals.rejected ? `refused, last minute; ${format.count(totals.rejected)} in all` : "refused with a reason, last minute");
   const speed = format.speed(figures.event_speed);
-  say("n-event", speed ? `newest request; passes ${speed}` : "of the newest request");
+  say("n-event", speed ? `UTC; ${speed}` : "UTC, of the newest request");
   $("tile-rejected").classList.toggle("alert", figures.share_rejected > 0);
   draw();
 }

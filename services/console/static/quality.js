@@ -33,6 +33,7 @@ const KINDS = {
 };
 const NEEDS_TRUTH = new Set(Object.keys(METRICS).filter((name) => !["share_deferred", "share_labelled", "predictions"].includes(name)));
 const DASHES = { canary: [6, 3], shadow: [2, 3], candidate: [8, 3, 2, 3] };
+const STEPS = [1, 2, 3, 4, 7, 14, 28, 56, 91, 182, 365];
 const AGAIN_TICKS = 2;
 const SELDOM_TICKS = 10;
 const TABLE_ROWS = 60;
@@ -79,7 +80,7 @@ export function draw() {
   table(metric);
   if (!seen) return legend($("legend-quality"), []);
   const times = [...new Set(lines.flatMap(({ values }) => [...values.keys()]))].sort((a, b) => a - b);
-  const wanted = JSON.stringify([metric, lines.map(({ version, role }) => [version, role])]);
+  const wanted = JSON.stringify([metric, every, lines.map(({ version, role }) => [version, role])]);
   if (wanted !== shape) {
     plot?.remove();
     plot = make(metric, lines);
@@ -99,7 +100,8 @@ function make(metric, lines) {
   const { show, axis, zero } = METRICS[metric];
   return chart($("chart-quality"), {
     series: lines.map(({ version, role }) => ({ label: `${format.shortVersion(version)} ${role === "none" ? "" : role}`, color: colorOf(version), dash: DASHES[role] })),
-    time: (ms) => span(ms), axisTime: format.eventDay, value: show, axisValue: axis, zero, utc: true,
+    time: (ms) => span(ms), axisTime: format.eventAxis, value: show, axisValue: axis, zero,
+    steps: STEPS.map((n) => n * format.windowKind(answer.window).every),
     marks: () => marks(),
     hollow: (at, i) => !current.lines[at]?.values.get(current.times[i])?.complete,
   });

@@ -1,0 +1,103 @@
+"""What the page asks of ClickHouse: once for all, and politely while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.console.history import History, HistoryError
+from services.console.metrics import QUERIES
+from services.contract import Contract
+from services.sink.database import prepare, tables_of
+from tests.services.running_console import small_task
+from tests.services.running_store import RunningStore
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    running = RunningStore(tmp_path_factory.mktemp("store"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def contract() -> Contract:
+    return Contract.of(small_task(), "nowhere.py:Small")
+
+
+@pytest.fixture
+def history(store: RunningStore, contract: Contract) -> Iterator[History]:
+    made = History({"host": "127.0.0.1", "port": store.port}, contract)
+    yield made
+    made.close()
+
+
+def asked(view: str, result: str) -> float:
+    value: float = QUERIES.labels(view, result)._value.get()
+    return value
+
+
+async def together(history: History, n: int) -> list[Any]:
+    window = history.windows("tumbling_1d", "", "")
+    return await asyncio.gather(
+        window,
+        *(history.windows("tumbling_1d", "", "") for _ in range(n - 1)),
+        return_exceptions=True,
+    )
+
+
+def test_many_pages_that_ask_at_once_are_one_question(
+    store: RunningStore, contract: Contract, history: History
+) -> None:
+    prepare(store.writer(), contract.task, tables_of(contract.schemas))
+    before = asked("windows", "ok")
+    answers = asyncio.run(together(history, 20))
+    assert len(set(answers)) == 1
+    assert asked("windows", "ok") == before + 1
+    assert history.state() == {"ok": True, "message": ""}
+
+
+def test_tables_that_are_not_made_yet_are_no_failure(history: History) -> None:
+    answers = asyncio.run(together(history, 1))
+    assert b'"rows":[]' in answers[0]
+    assert history.state()["ok"]
+
+
+def test_nan_and_infinity_become_nothing(
+    store: RunningStore, contract: Contract, history: History
+) -> None:
+    writer = store.writer()
+    prepare(writer, contract.task, tables_of(contract.schemas))
+    writer.command(
+        f"INSERT INTO {contract.task}.metrics (_partition, _offset, window, version, role, "
+        "segment, value, window_start, window_end, share_deferred, roc_auc) VALUES "
+        "(0, 0, 'tumbling_1d', 'v1', 'champion', '', '', 0, 86400, nan, inf)"
+    )
+    (answer,) = asyncio.run(together(history, 1))
+    assert b'"share_deferred":null' in answer
+    assert b'"roc_auc":null' in answer
+
+
+def test_a_store_that_is_away_is_asked_once_and_told_of(contract: Contract, tmp_path: Path) -> None:
+    history = History({"host": "127.0.0.1", "port": 1}, contract)
+    before = asked("windows", "failed")
+    answers = asyncio.run(together(history, 20))
+    assert all(isinstance(answer, HistoryError) for answer in answers)
+    assert "127.0.0.1:1" in str(answers[0])
+    assert asked("windows", "failed") <= before + 1
+    assert not history.state()["ok"]
+    assert asyncio.run(history.past(1_000, 600))["t"] == []
+
+
+def test_a_window_that_the_task_does_not_have_is_refused_without_asking(history: History) -> None:
+    before = asked("windows", "ok") + asked("windows", "failed")
+    for window, segment in (("hourly'; DROP TABLE metrics", ""), ("tumbling_1d", "x" * 200)):
+        with pytest.raises(HistoryError):
+            asyncio.run(history.windows(window, segment, ""))
+    assert asked("windows", "ok") + asked("windows", "failed") == before
