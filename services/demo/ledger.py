@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from schemas.codec import Batch
 from schemas.topics import BY_NAME
 from services.contract import Contract
+from streams.roles import ModelRecord, Roles, fold
 
 TIMEOUT_S = 30.0
 """Longest wait for the broker to send anything while there is more to read."""
@@ -48,8 +49,8 @@ class Ledger:
     """The account of a task's topics; use as a context manager.
 
     records: data records read, by short topic name. accounts: one row a request id.
-    versions: role of each model version, as its last record says. metrics: the latest revision
-    of each metric record, by window, start and group.
+    roles: of the model versions. metrics: the latest revision of each metric record, by window,
+    start and group.
     """
 
     def __init__(self, contract: Contract, librdkafka: Mapping[str, Any], home: Any = None) -> None:
@@ -74,7 +75,7 @@ class Ledger:
         self._at = dict.fromkeys(self._where, 0)
         self.records = dict.fromkeys(self._name.values(), 0)
         self.accounts = Accounts()
-        self.versions: dict[str, str] = {}
+        self.roles = Roles()
         self.metrics: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
@@ -164,18 +165,14 @@ class Ledger:
         self.accounts.joined(*_columns(batch, "request_id"))
 
     def _metrics(self, batch: Batch) -> None:
-        names = list(batch.columns)
-        columns = [_objects(batch, name) for name in names]
-        for values in zip(*columns, strict=True):
-            record = dict(zip(names, values, strict=True))
+        for record in _records(batch):
             key = tuple(record[name] for name in GROUP)
             held = self.metrics.get(key)
             if held is None or record["revision"] >= held["revision"]:
                 self.metrics[key] = record
 
     def _models(self, batch: Batch) -> None:
-        versions, roles = _columns(batch, "version", "role")
-        self.versions.update(zip(versions, roles, strict=True))
+        self.roles = fold(map(ModelRecord.of, _records(batch)), self.roles)
 
 
 GROUP = ("window", "window_start", "version", "role", "segment", "value")
@@ -268,6 +265,13 @@ class Accounts:
 
 def _columns(batch: Batch, *names: str) -> list[Any]:
     return [batch.columns[name].values for name in names]
+
+
+def _records(batch: Batch) -> Iterator[dict[str, Any]]:
+    """The few records of a control topic, as dicts."""
+    names = list(batch.columns)
+    for values in zip(*(_objects(batch, name) for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 def _objects(batch: Batch, name: str) -> list[Any]:

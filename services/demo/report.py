@@ -130,7 +130,7 @@ def report(
             "from": _iso(int(asked.min())) if len(asked) else None,
             "to": _iso(int(asked.max())) if len(asked) else None,
         },
-        "versions": [{"id": id_, "role": role} for id_, role in ledger.versions.items()],
+        "versions": [{"id": id_, "role": ledger.roles.role(id_)} for id_ in ledger.roles.records],
     }
 
 

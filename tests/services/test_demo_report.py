@@ -176,14 +176,14 @@ def test_a_truth_is_missed_only_where_it_can_be_joined(world: World) -> None:
 
 
 @pytest.mark.system
-def test_windows_are_told_by_their_latest_revision_and_versions_by_their_last_role(
+def test_windows_are_told_by_their_latest_revision_and_versions_by_the_role_they_have(
     world: World,
 ) -> None:
     day = 24 * HOUR
     world.write("metrics", metric(0, 2, accuracy=0.5), metric(day, 1))
     world.write("metrics", metric(0, 1), metric(0, 3, segment="carrier", value="UA"))
-    for role in ("candidate", "champion"):
-        world.write("models", {"version": "v1", "role": role})
+    for version, role in (("v1", "candidate"), ("v1", "champion"), ("v2", "champion")):
+        world.write("models", {"version": version, "role": role})
     with Ledger(world.contract, world.client) as ledger:
         ledger.advance()
         told = report(ledger, world.contract, {}, {})
@@ -191,7 +191,10 @@ def test_windows_are_told_by_their_latest_revision_and_versions_by_their_last_ro
         ("1970-01-01", 2, 0.5),
         ("1970-01-02", 1, 0.75),
     ]
-    assert told["versions"] == [{"id": "v1", "role": "champion"}]
+    assert told["versions"] == [
+        {"id": "v1", "role": "archived"},
+        {"id": "v2", "role": "champion"},
+    ]
 
 
 @pytest.mark.system
