@@ -16,7 +16,8 @@ from streams.task import Task, millis
 
 Mask = npt.NDArray[np.bool_]
 
-# A name longer than this is not a category but a mistake; it also bounds a prediction's size.
+# A name longer than this is no category and no entity but a mistake; the limit also bounds the
+# size of a prediction, and with it the state of the join.
 MAX_CATEGORY_BYTES = 1024
 DAY_MS = 86_400_000
 
@@ -28,12 +29,14 @@ class Checked:
     columns: the requests', with unknown categories made missing where the task says so.
     good: bool (n,). reasons: for each bad row why, all its problems, by row.
     bad_ids: rows whose request id itself is not valid, so that nobody can be answered.
+    bad_times: rows whose event time cannot be right, so that nothing can be placed by it.
     """
 
     columns: Columns
     good: Mask
     reasons: dict[int, str]
-    bad_ids: frozenset[int]
+    bad_ids: frozenset[int] = frozenset()
+    bad_times: frozenset[int] = frozenset()
 
 
 def validate(task: Task, columns: Columns, now_ms: int) -> Checked:
@@ -41,7 +44,8 @@ def validate(task: Task, columns: Columns, now_ms: int) -> Checked:
     n = len(columns["request_id"])
     problems: dict[int, list[str]] = defaultdict(list)
     bad_ids = _check_ids(columns["request_id"], problems)
-    _check_event_times(task, columns["event_time"].values, now_ms, problems)
+    bad_times = _check_event_times(task, columns["event_time"].values, now_ms, problems)
+    _check_entities(columns["entity"], problems)
     cleaned = dict(columns)
     for feature in task.features:
         path = f"features.{feature.name}"
@@ -50,31 +54,51 @@ def validate(task: Task, columns: Columns, now_ms: int) -> Checked:
     if problems:
         good[list(problems)] = False
     reasons = {row: "; ".join(found) for row, found in problems.items()}
-    return Checked(cleaned, good, reasons, bad_ids)
+    return Checked(cleaned, good, reasons, bad_ids, bad_times)
 
 
 def _check_ids(ids: Column, problems: dict[int, list[str]]) -> frozenset[int]:
     bad = set()
     for row, id_ in enumerate(ids.values):
-        # A string has at most four bytes a character: most ids need no encoding to be judged.
-        if id_ and (len(id_) * 4 <= MAX_ID_BYTES or len(id_.encode()) <= MAX_ID_BYTES):
+        # A character has at most four bytes: most ids need no encoding to be judged.
+        if id_ and len(id_) * 4 <= MAX_ID_BYTES:
             continue
-        bad.add(row)
         size = len(id_.encode())
-        problems[row].append(f"request_id has {size} bytes; it must have 1 to {MAX_ID_BYTES}")
+        if not 0 < size <= MAX_ID_BYTES:
+            bad.add(row)
+            problems[row].append(f"request_id has {size} bytes; it must have 1 to {MAX_ID_BYTES}")
     return frozenset(bad)
 
 
 def _check_event_times(
     task: Task, times: npt.NDArray[np.int64], now_ms: int, problems: dict[int, list[str]]
-) -> None:
-    earliest, latest = (bound and millis(bound) for bound in task.event_times)
-    low = earliest or 0
-    high = now_ms + DAY_MS if latest is None else latest
-    for row in np.flatnonzero((times < low) | (times > high)):
-        problems[int(row)].append(
+) -> frozenset[int]:
+    earliest, latest = task.event_times
+    low = 0 if earliest is None else millis(earliest)
+    high = now_ms + DAY_MS if latest is None else millis(latest)
+    bad = np.flatnonzero((times < low) | (times > high)).tolist()
+    for row in bad:
+        problems[row].append(
             f"event_time {_iso(int(times[row]))} is not between {_iso(low)} and {_iso(high)}"
         )
+    return frozenset(bad)
+
+
+def _check_entities(entities: Column, problems: dict[int, list[str]]) -> None:
+    if entities.valid is not None and not entities.valid.any():
+        return
+    for row in np.flatnonzero(_present(entities)).tolist():
+        if _too_long(entities.values[row]):
+            size = len(entities.values[row].encode())
+            problems[row].append(f"entity has {size} bytes; at most {MAX_CATEGORY_BYTES}")
+
+
+def _present(column: Column) -> Mask:
+    return np.ones(len(column), bool) if column.valid is None else column.valid
+
+
+def _too_long(name: str) -> bool:
+    return len(name) * 4 > MAX_CATEGORY_BYTES and len(name.encode()) > MAX_CATEGORY_BYTES
 
 
 def _iso(time_ms: int) -> str:
@@ -85,7 +109,7 @@ def _iso(time_ms: int) -> str:
 
 
 def _check_feature(feature: Feature, column: Column, problems: dict[int, list[str]]) -> Column:
-    present = np.ones(len(column), bool) if column.valid is None else column.valid
+    present = _present(column)
     if isinstance(feature, Number | Integer):
         _check_range(feature, column, present, problems)
     elif isinstance(feature, Category):
@@ -122,18 +146,17 @@ def _check_category(
 ) -> Column:
     allowed = None if feature.values is None else frozenset(feature.values)
     missing: list[int] = []
-    for row in np.flatnonzero(present):
+    for row in np.flatnonzero(present).tolist():
         name = column.values[row]
-        if len(name) * 4 > MAX_CATEGORY_BYTES and len(name.encode()) > MAX_CATEGORY_BYTES:
-            problems[int(row)].append(
-                f"{feature.name} has {len(name.encode())} bytes; at most {MAX_CATEGORY_BYTES}"
-            )
+        if _too_long(name):
+            size = len(name.encode())
+            problems[row].append(f"{feature.name} has {size} bytes; at most {MAX_CATEGORY_BYTES}")
         elif allowed is not None and name not in allowed:
             if feature.unknown == "missing":
-                missing.append(int(row))
+                missing.append(row)
             else:
                 known = ", ".join(sorted(allowed)[:8]) + (", …" if len(allowed) > 8 else "")
-                problems[int(row)].append(f"{feature.name} is {name!r}; known are {known}")
+                problems[row].append(f"{feature.name} is {name!r}; known are {known}")
     if not missing:
         return column
     valid = present.copy()
