@@ -16,6 +16,7 @@ from schemas.records import Kind
 from streams.additive import additive
 from streams.frame import PREFIX, frame
 from streams.task import Task
+from streams.trees import without_encoder
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,8 +69,8 @@ class Version:
     vocabularies: what `streams.frame.frame` needs to make this version's frames.
     threshold: defer where ``gate_scores`` is at or above it; None where there is no gate.
 
-    ``samples``, some rows of a frame, let it serve linear models in a faster way that gives the
-    same (see `streams.additive`).
+    ``samples``, some rows of a frame, let it serve linear models and boosted trees in faster ways
+    that give the same (see `streams.additive`, `streams.trees`).
     """
 
     def __init__(
@@ -95,8 +96,10 @@ class Version:
         self._classes = np.array(task.classes, object)
         self._positions = _class_positions(task, model)
         self._gate_true = _position_of_true(gate) if gate is not None else 0
+        self._answering = model
         self._fast_model = self._fast_gate = None
         if samples is not None:
+            self._answering = without_encoder(model, samples)
             self._fast_model = additive(model, task.features, samples)
             self._fast_gate = additive(gate, task.features, samples)
 
@@ -122,8 +125,10 @@ class Version:
             probability = _logistic(total)
             return Answers(probability >= self.decision_threshold, probability)
         if self.kind == "regression":
-            return Answers(np.asarray(self.model.predict(frame), np.float64).reshape(len(frame)))
-        raw = np.asarray(self.model.predict_proba(frame), np.float64)
+            return Answers(
+                np.asarray(self._answering.predict(frame), np.float64).reshape(len(frame))
+            )
+        raw = np.asarray(self._answering.predict_proba(frame), np.float64)
         if self.kind == "binary":
             probability = np.ascontiguousarray(raw[:, self._positions[0]])
             return Answers(probability >= self.decision_threshold, probability)
