@@ -22,7 +22,7 @@ from services.demo.report import SinkRows, drain, missing, report
 from services.demo.watch import Watch
 from streams.settings import Settings
 from tests.conftest import RunningBroker
-from tests.services.test_timeline import TASK
+from tests.services.test_timeline import TASK, patient
 
 HOUR = 3_600_000
 FEATURES = {"carrier": "UA", "departure": 1, "wind": None, "weekend": True}
@@ -254,6 +254,7 @@ def test_no_rows_are_counted_while_clickhouse_is_away() -> None:
     assert SinkRows(settings, "flight_delay")() == {}
 
 
+@patient
 @given(
     st.lists(st.tuples(st.sampled_from("rpto"), st.integers(0, 30)), max_size=200),
     st.integers(1, 7),

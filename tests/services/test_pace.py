@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.demo import pace
 from services.demo.pace import DAY_MS, MAX_AHEAD, STALL_S, Clock, Room
 from services.demo.replay import parse_speed
+from tests.services.test_timeline import patient
 
 
 class Time:
@@ -69,6 +70,7 @@ def test_there_is_no_room_while_the_broker_is_away(wall: Time) -> None:
     assert Room(away, MAX_AHEAD).free() == 0
 
 
+@patient
 @given(st.lists(st.integers(0, 600), max_size=50))
 def test_no_more_is_published_than_the_worker_may_be_behind(wishes: list[int]) -> None:
     """A worker that reads nothing: its backlog is all that was published."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
@@ -30,6 +30,9 @@ TASK = Task(
     candidates={"prior": DummyClassifier()},
     fallback=False,
 )
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long an example takes says how busy the machine is, and nothing about the code."""
+
 START = datetime(2013, 3, 1, 5, tzinfo=UTC)
 
 
@@ -57,6 +60,7 @@ flights = st.lists(
 ).map(frame)
 
 
+@patient
 @given(flights)
 def test_events_come_in_order_each_once_and_a_truth_after_its_request(data: pd.DataFrame) -> None:
     timeline = Timeline(TASK, data)
@@ -67,6 +71,7 @@ def test_events_come_in_order_each_once_and_a_truth_after_its_request(data: pd.D
     assert all(asked[key] < known[key] for key in asked)
 
 
+@patient
 @given(flights, st.data())
 def test_an_event_is_the_same_however_the_timeline_is_cut(
     data: pd.DataFrame, draw: st.DataObject
@@ -132,6 +137,7 @@ def test_months_begin_at_midnight_in_new_york(every: int, begins: list[str]) -> 
         assert timeline.times[position] >= moment.timestamp() * 1000
 
 
+@patient
 @given(flights, st.integers(1, 5), st.data())
 def test_what_every_partition_holds_tells_what_is_missing(
     data: pd.DataFrame, partitions: int, draw: st.DataObject
