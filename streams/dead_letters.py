@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,16 @@ from prometheus_client import Counter
 
 from schemas.codec import Codec
 from schemas.columns import Column, Columns, constant
-from schemas.topics import BY_NAME
+from schemas.topics import BY_NAME, OUTPUT_MAX_BYTES
 from streams.transport.batch import Headers, Output, RecordBatch
 
 DEAD = Counter("weir_dead_letters", "Records set aside", ["stage", "reason"])
+
+# A dead letter must fit into its topic, or it would stop the partition for ever. An input that
+# travelled compressed may be of any size; what it has beyond these limits is left out and told of.
+MOST_BYTES = OUTPUT_MAX_BYTES - (1 << 20)  # key, value and headers; the rest has room in 1 MiB
+MOST_HEADER_BYTES = 64 * 1024
+MOST_WORDS = 4096  # characters of a message: they stand in the record and in its headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,12 @@ class DeadLetters:
         self._codec = codec
         self._stage = stage
 
-    def output(self, batch: RecordBatch, letters: list[DeadLetter], now_ms: int) -> Output:
+    def output(self, batch: RecordBatch, letters: Sequence[DeadLetter], now_ms: int) -> Output:
         """The dead letters of one batch, ordered by offset."""
         letters = sorted(letters, key=lambda letter: letter.position)
         n = len(letters)
         rows = np.array([letter.position for letter in letters], np.int64)
+        parts = [_whole(batch, letter) for letter in letters]
         columns: Columns = {
             "topic": constant(batch.topic, n),
             "partition": constant(batch.partition, n),
@@ -50,32 +58,71 @@ class DeadLetters:
             "failed_at": constant(now_ms, n),
             "stage": constant(self._stage, n),
             "reason": _objects([letter.reason for letter in letters]),
-            "message": _objects([letter.message for letter in letters]),
+            "message": _objects([message for _, _, message in parts]),
             "request_id": _objects([letter.request_id for letter in letters]),
-            "key": _objects([batch.keys[row] for row in rows]),
-            "value": _objects([batch.values[row] for row in rows]),
+            "key": _objects([key for key, _, _ in parts]),
+            "value": _objects([value for _, value, _ in parts]),
         }
         keys = [f"{batch.topic}/{batch.partition}/{batch.offsets[row]}".encode() for row in rows]
-        headers = {i: self._headers(batch, letter) for i, letter in enumerate(letters)}
+        headers = {
+            i: _headers(batch, letter, message)
+            for i, (letter, (_, _, message)) in enumerate(zip(letters, parts, strict=True))
+        }
         for letter in letters:
             DEAD.labels(self._stage, letter.reason).inc()
         return Output(self._topic, keys, self._codec.encode(columns, n), headers)
 
-    @staticmethod
-    def _headers(batch: RecordBatch, letter: DeadLetter) -> Headers:
-        """The headers that Kafka Streams gives its dead letters, so that its tools read ours."""
-        headers: Headers = list(batch.headers.get(letter.position, ()))
-        facts: Mapping[str, str] = {
-            "topic": batch.topic,
-            "partition": str(batch.partition),
-            "offset": str(batch.offsets[letter.position]),
-            "exception": letter.reason,
-            "message": letter.message,
-        }
-        return headers + [(f"__streams.errors.{k}", v.encode()) for k, v in facts.items()]
+
+def words(message: str) -> str:
+    """A message of bearable length: what it quotes of a record may be of any."""
+    if len(message) <= MOST_WORDS:
+        return message
+    return f"{message[:MOST_WORDS]}… ({len(message)} characters)"
 
 
-def _objects(values: list[object]) -> Column:
+def _whole(batch: RecordBatch, letter: DeadLetter) -> tuple[bytes | None, bytes | None, str]:
+    """Key, value and message; key and value are left out where a dead letter cannot hold them."""
+    key, value = batch.keys[letter.position], batch.values[letter.position]
+    message = words(letter.message)
+    room = MOST_BYTES - MOST_HEADER_BYTES
+    kept_key = key if key is None or len(key) <= room // 2 else None
+    room -= len(kept_key or b"")
+    kept_value = value if value is None or len(value) <= room else None
+    for name, whole, kept in (("key", key, kept_key), ("value", value, kept_value)):
+        if whole is not None and kept is None:
+            digest = hashlib.sha256(whole).hexdigest()
+            message += (
+                f"; the {name} of {len(whole)} bytes (SHA-256 {digest}) is left at the origin"
+            )
+    return kept_key, kept_value, message
+
+
+def _headers(batch: RecordBatch, letter: DeadLetter, message: str) -> Headers:
+    """Those that Kafka Streams gives its dead letters, so that its tools read ours, after the
+    record's own."""
+    facts: Mapping[str, str] = {
+        "topic": batch.topic,
+        "partition": str(batch.partition),
+        "offset": str(batch.offsets[letter.position]),
+        "exception": letter.reason,
+        "message": message,
+    }
+    ours = [(f"__streams.errors.{k}", v.encode("utf-8", "replace")) for k, v in facts.items()]
+    return [*_bearable(batch.headers.get(letter.position, ())), *ours]
+
+
+def _bearable(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
+    """A record's own headers, as many as there is room for."""
+    room, kept = MOST_HEADER_BYTES, []
+    for name, value in headers:
+        room -= len(name.encode("utf-8", "replace")) + len(value or b"")
+        if room < 0:
+            break
+        kept.append((name, value))
+    return kept  # type: ignore[return-value]
+
+
+def _objects(values: Sequence[object]) -> Column:
     array = np.empty(len(values), object)
     array[:] = values
     valid = np.array([value is not None for value in values], bool)

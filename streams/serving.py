@@ -13,8 +13,9 @@ from prometheus_client import Counter, Histogram
 
 from schemas.codec import MAX_ID_BYTES, Batch, Codec
 from schemas.columns import Column, Columns, constant
-from schemas.topics import BY_NAME
-from streams.dead_letters import DeadLetter, DeadLetters
+from schemas.topics import BY_NAME, INPUT_MAX_BYTES
+from streams.dead_letters import DeadLetter, DeadLetters, words
+from streams.inference import Inferred, infer, unserved
 from streams.task import Task
 from streams.transport.batch import Headers, Output, RecordBatch, Result
 from streams.validate import Checked, validate
@@ -34,6 +35,9 @@ BATCH_RECORDS = Histogram(
     "Requests in a batch",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
 )
+_TRACE = ("traceparent", "tracestate")
+_MOST_TRACE_BYTES = 1024  # W3C asks for 512 at least; a longer one is not carried on
+_MOST_WAIT_MS = 10 * 365 * 86_400_000
 _STAGES = ("decode", "validate", "gate", "infer")
 
 
@@ -92,7 +96,7 @@ class Serving:
         now_ms = self._clock()
         timer = _Timer()
         BATCH_RECORDS.observe(len(batch))
-        decoded = self._requests.decode(batch.values)
+        decoded = self._requests.decode(batch.values, INPUT_MAX_BYTES)
         timer.lap("decode")
         checked = validate(self._task, decoded.columns, now_ms)
         timer.lap("validate")
@@ -106,7 +110,7 @@ class Serving:
         letters = self._refused(batch, decoded, checked)
         if letters:
             outputs.append(self._dead.output(batch, letters, now_ms))
-            outputs += self._reject(batch, letters, decoded, timer, now_ms)
+            outputs += self._reject(batch, letters, decoded, checked, timer, now_ms)
         return Result(batch, outputs)
 
     def _answer(
@@ -114,27 +118,11 @@ class Serving:
     ) -> list[Output]:
         n = len(positions)
         served = self._current()
-        answers: Answers | None = None
-        scores: npt.NDArray[np.float64] | None = None
-        if served is None:
-            defer = np.ones(n, bool)
-        else:
-            version = served.version
-            frame = version.frame(good)
-            scores = version.gate_scores(frame)
-            if scores is None or version.threshold is None:
-                defer = np.zeros(n, bool)
-            else:
-                defer = scores >= version.threshold
-            timer.lap("gate")
-            if not defer.any():
-                answers = version.predict(frame)
-            elif not defer.all():
-                answers = version.predict(frame[~defer])
-            timer.lap("infer")
+        inferred = infer(served.version, good, n, timer.lap) if served else unserved(n)
+        defer = inferred.defer
         columns = self._columns(batch, good, positions, timer, now_ms)
-        columns |= self._decision(served, scores, defer)
-        columns |= self._answers(answers, defer)
+        columns |= _decided(served, inferred)
+        columns |= self._answers(inferred.answers, defer)
         columns["features"] = constant(True, n)
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
@@ -152,7 +140,8 @@ class Serving:
     ) -> Columns:
         """What every prediction has, whatever was decided."""
         n = len(positions)
-        wait_us = np.maximum(now_ms - batch.timestamps[positions], 0) * 1000
+        # A producer's clock may say anything.
+        wait_us = np.clip(now_ms - batch.timestamps[positions], 0, _MOST_WAIT_MS) * 1000
         return {
             "request_id": good["request_id"],
             "event_time": good["event_time"],
@@ -163,42 +152,6 @@ class Serving:
             **{f"timings.{name}_us": constant(timer.micros[name], n) for name in _STAGES},
             "timings.batch_size": constant(len(batch), n),
             **{path: good[path] for path in self._paths},
-        }
-
-    def _decision(
-        self,
-        served: Served | None,
-        scores: npt.NDArray[np.float64] | None,
-        defer: npt.NDArray[np.bool_],
-    ) -> Columns:
-        n = len(defer)
-        texts: dict[str, str] = {"version": "", "dataset_id": "", "role": "none"}
-        reason: Column = constant(None, n)
-        if served is not None:
-            texts = {
-                "version": served.version.id,
-                "dataset_id": served.version.dataset_id,
-                "role": served.role,
-            }
-            if defer.any():
-                why = f"the gate's score is {served.version.threshold:.4f} or more"
-                reason = Column(_choose(defer, why, ""), defer)
-        else:
-            reason = constant("no model version is in service yet", n)
-        if scores is None:
-            gate = constant("none", n)
-        elif defer.any():
-            gate = Column(_choose(defer, "defer", "admit"))
-        else:
-            gate = constant("admit", n)
-        return {
-            **{name: constant(text, n) for name, text in texts.items()},
-            "reason": reason,
-            "status": Column(_choose(defer, "deferred", "answered"))
-            if defer.any()
-            else constant("answered", n),
-            "gate_decision": gate,
-            "gate_score": constant(None, n) if scores is None else Column(scores),
         }
 
     def _answers(self, answers: Answers | None, defer: npt.NDArray[np.bool_]) -> Columns:
@@ -267,13 +220,14 @@ class Serving:
                 letters.append(DeadLetter(position, "invalid-id", message))
             else:
                 letters.append(DeadLetter(position, "invalid", message, ids[row]))
-        return letters
+        return sorted(letters, key=lambda letter: letter.position)
 
     def _reject(
         self,
         batch: RecordBatch,
         letters: list[DeadLetter],
         decoded: Batch,
+        checked: Checked,
         timer: _Timer,
         now_ms: int,
     ) -> list[Output]:
@@ -287,12 +241,12 @@ class Serving:
         rows = {int(position): row for row, position in enumerate(decoded.index)}
         for i, letter in enumerate(told):
             row = rows.get(letter.position)
-            if row is not None and "event_time" not in letter.message:
+            if row is not None and row not in checked.bad_times:
                 times[i] = decoded.columns["event_time"].values[row]
         ids = np.empty(n, object)
         ids[:] = [letter.request_id for letter in told]
         reasons = np.empty(n, object)
-        reasons[:] = [f"{letter.reason}: {letter.message}" for letter in told]
+        reasons[:] = [words(f"{letter.reason}: {letter.message}") for letter in told]
         good: Columns = {
             "request_id": Column(ids),
             "event_time": Column(times),
@@ -327,6 +281,23 @@ class Serving:
         ]
 
 
+def _decided(served: Served | None, inferred: Inferred) -> Columns:
+    n = len(inferred.defer)
+    texts = {"version": "", "dataset_id": "", "role": "none"}
+    if served is not None:
+        version = served.version
+        texts = {"version": version.id, "dataset_id": version.dataset_id, "role": served.role}
+    return {
+        **{name: constant(text, n) for name, text in texts.items()},
+        "reason": inferred.reason,
+        "status": Column(_choose(inferred.defer, "deferred", "answered"))
+        if inferred.defer.any()
+        else constant("answered", n),
+        "gate_decision": inferred.decision,
+        "gate_score": inferred.score,
+    }
+
+
 def _id_of(key: bytes | None) -> str | None:
     """The request id that a record's key gives, where its value gives none."""
     if not key or len(key) > MAX_ID_BYTES:
@@ -344,7 +315,9 @@ def _traces(batch: RecordBatch, positions: Rows) -> dict[int, Headers]:
     found = {}
     for i, position in enumerate(positions):
         kept = [
-            h for h in batch.headers.get(int(position), ()) if h[0] in ("traceparent", "tracestate")
+            (name, value)
+            for name, value in batch.headers.get(int(position), ())
+            if name in _TRACE and value is not None and len(value) <= _MOST_TRACE_BYTES
         ]
         if kept:
             found[i] = kept
