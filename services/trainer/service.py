@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,8 @@ MAX_POLL_INTERVAL_MS = 300_000
 """The loop polls twice a second: after five minutes without, the process hangs."""
 SESSION_TIMEOUT_MS = 15_000
 """Without a heartbeat for so long, another trainer takes over."""
+HANGS_AFTER_S = 60.0
+"""Without a poll for so long, the trainer is not well."""
 STOP_WAIT_S = 10.0
 """For the training in work at SIGTERM: it ends between two phases, or is left and repeated."""
 
@@ -47,18 +51,17 @@ class State:
     done: float = 0.0
     event_id: str = ""
     last: str = ""
-    failed: str = ""
+    polled_at: float = -math.inf
 
     def health(self) -> Health:
-        """Well while the loop runs, also when a training was refused."""
+        """Well while the loop polls Kafka, also when a training was refused."""
         return Health(
-            not self.failed,
+            time.monotonic() - self.polled_at < HANGS_AFTER_S,
             {
                 "phase": self.phase,
                 "done": round(self.done, 2),
                 "event_id": self.event_id,
                 "last": self.last,
-                "failed": self.failed,
             },
         )
 
@@ -113,7 +116,7 @@ class Trainer:
             self._ask_for_first(shop)
             self._progress("idle", 1.0)
             while not self._stop.is_set():
-                for partition, records in consumer.poll(timeout_ms=POLL_MS).items():
+                for partition, records in self._poll(consumer).items():
                     for record in records:
                         self._handle(consumer, partition, record, shop)
         finally:
@@ -152,7 +155,7 @@ class Trainer:
         work = _Work(lambda: work_on(shop, event))
         consumer.pause(partition)
         while work.is_alive():
-            consumer.poll(timeout_ms=POLL_MS)
+            self._poll(consumer)
             if self._stop.is_set():
                 work.join(STOP_WAIT_S)
                 break
@@ -164,8 +167,16 @@ class Trainer:
         TRAININGS.labels(work.result).inc()
         self.state.last = f"{event.event_id}: {work.result}"
         self._commit(consumer, partition, record.offset)
-        consumer.resume(partition)
+        if partition in consumer.assignment():
+            # A rebalance forgets the pause: what was polled since has not been worked on.
+            consumer.seek(partition, record.offset + 1)
+            consumer.resume(partition)
         self._progress("idle", 1.0)
+
+    def _poll(self, consumer: KafkaConsumer) -> dict[TopicPartition, list[Any]]:
+        polled: dict[TopicPartition, list[Any]] = consumer.poll(timeout_ms=POLL_MS)
+        self.state.polled_at = time.monotonic()
+        return polled
 
     def _commit(self, consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> None:
         try:
