@@ -22,7 +22,7 @@ const on = {
   tick(tick) {
     last = tick;
     now.tick(tick);
-    quality.tick();
+    quality.tick(tick);
     showShares(tick.figures.by_version);
     showProcesses(tick.processes);
     banner("banner-kafka", !tick.kafka.ok && `${capital(tick.kafka.message)}.`);

@@ -4,9 +4,10 @@ import { color, element } from "./dom.js";
 
 const uPlot = window.uPlot;
 const charts = new Set();
+const POINT_SPACE = 9; // px
 
 // `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y; `steps` (ms)
-// are what event time's axis may count by; `hollow` says which points are drawn as rings.
+// are what the x axis may count by; `hollow` says which points are drawn as rings.
 export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, steps, marks, hollow }) {
   const axis = { stroke: () => color("--soft"), font: '12px system-ui, sans-serif', ticks: { show: false } };
   const grid = { stroke: () => color("--grid"), width: 1 };
@@ -14,12 +15,12 @@ export function chart(target, { series, time, axisTime = time, value, axisValue 
     width: Math.max(target.clientWidth, 120),
     height: target.clientHeight,
     ms: 1,
-    tzDate: steps ? (ms) => uPlot.tzDate(new Date(ms), "Etc/UTC") : undefined,
+    tzDate: (ms) => uPlot.tzDate(new Date(ms), "Etc/UTC"),
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, sync: sync ? { key: sync } : undefined },
     scales: { y: { range: (_, low, high) => limits(low, high, zero) } },
     axes: [
-      { ...axis, grid: { show: false }, size: 30, space: 90, ...(steps && { incrs: steps }), values: (_, splits, axis, space, step) => splits.map((ms) => axisTime(ms, step)) },
+      { ...axis, grid: { show: false }, size: 30, space: 90, incrs: steps, values: (_, splits, axis, space, step) => splits.map((ms) => axisTime(ms, step)) },
       { ...axis, grid, size: 52, values: (_, splits) => splits.map(axisValue) },
     ],
     series: [
@@ -56,8 +57,8 @@ export function sample(name, dash) {
 }
 
 export function legend(target, entries) {
-  target.replaceChildren(...entries.map(({ label, note, color: name, dash }) =>
-    element("li", {}, sample(name, dash), element("b", {}, label), note ? element("span", {}, note) : "")));
+  target.replaceChildren(...entries.map(({ label, note, color: name, dash, ring }) =>
+    element("li", {}, ring ? element("span", { class: "ring" }) : sample(name, dash), element("b", {}, label), note ? element("span", {}, note) : "")));
 }
 
 // From zero where the quantity has one; else with air above and below.
@@ -68,14 +69,16 @@ function limits(low, high, zero) {
   return [low - air, high + air];
 }
 
+// Where points would touch each other, only the rings are drawn.
 function drawPoints(u, hollow) {
   const { ctx } = u, ratio = devicePixelRatio, radius = 3.2 * ratio;
+  const dense = u.bbox.width / ratio / Math.max(u.data[0].length, 1) < POINT_SPACE;
   ctx.save();
   u.data.slice(1).forEach((values, at) => {
     ctx.strokeStyle = color(u.series[at + 1]._color);
     ctx.lineWidth = 1.6 * ratio;
     values.forEach((y, i) => {
-      if (y === null || y === undefined) return;
+      if (y === null || y === undefined || (dense && !hollow(at, i))) return;
       ctx.fillStyle = hollow(at, i) ? color("--card") : ctx.strokeStyle;
       ctx.beginPath();
       ctx.arc(u.valToPos(u.data[0][i], "x", true), u.valToPos(y, "y", true), radius, 0, 2 * Math.PI);
@@ -98,6 +101,7 @@ function drawMarks(u, marks) {
   ctx.save();
   ctx.font = `${11.5 * ratio}px system-ui, sans-serif`;
   ctx.textBaseline = "bottom";
+  ctx.textAlign = "left";
   let free = -Infinity;
   for (const { x, label, color: name } of marks) {
     const at = Math.round(u.valToPos(x, "x", true));

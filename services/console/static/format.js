@@ -67,4 +67,8 @@ export function windowKind(name) {
 // Characters that would hide or turn around what stands beside them are written out.
 export const plain = (text) => String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (hidden) => (hidden === "\n" ? hidden : `\\u${hidden.codePointAt(0).toString(16).padStart(4, "0")}`));
 
-export const shortVersion = (version) => (version ? (version.length > 12 ? `${version.slice(0, 10)}…` : version) : "no version");
+// A version's id without the task's name before its hash.
+export function shortVersion(version) {
+  const id = version.replace(/^.+-(?=[0-9a-f]{8,}$)/, "");
+  return id ? (id.length > 14 ? `${id.slice(0, 12)}…` : id) : "no version";
+}

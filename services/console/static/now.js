@@ -5,6 +5,8 @@ import { $, say } from "./dom.js";
 import * as format from "./format.js";
 
 const KEPT_S = 600;
+const MEAN_S = 5;
+const STEPS_S = [5, 10, 15, 30, 60, 120, 300];
 const NAMES = ["requests", "predictions", "outcomes", "p50", "p99"];
 const LINES = {
   throughput: [
@@ -26,7 +28,7 @@ export function start({ points: all, began: second }) {
   points.clear();
   add(all);
   if (!charts) {
-    const shared = { sync: "now", zero: true, time: format.clock, axisTime: format.axisClock };
+    const shared = { sync: "now", zero: true, steps: STEPS_S.map((s) => s * 1000), time: format.clock, axisTime: format.axisClock };
     charts = {
       throughput: chart($("chart-throughput"), { ...shared, series: LINES.throughput, value: (n) => `${format.count(n)} /s`, axisValue: format.compact }),
       latency: chart($("chart-latency"), { ...shared, series: LINES.latency, value: (ms) => `${format.millis(ms)} ms`, axisValue: format.compact }),
@@ -59,10 +61,19 @@ export function draw() {
   if (!charts || document.hidden) return;
   const times = [...points.keys()].sort((a, b) => a - b);
   const columns = NAMES.map((name) => times.map((t) => points.get(t)[name] ?? null));
-  const data = Object.fromEntries(NAMES.map((name, i) => [name, columns[i]]));
+  const data = Object.fromEntries(NAMES.map((name, i) => [name, i < 3 ? smooth(columns[i]) : columns[i]]));
   const at = times.map((t) => t * 1000);
   charts.throughput.set([at, data.requests, data.predictions, data.outcomes]);
   charts.latency.set([at, data.p50, data.p99]);
+}
+
+// Means over the last seconds, as the figures are: batches arrive in bursts.
+function smooth(values) {
+  let sum = 0;
+  return values.map((value, i) => {
+    sum += value - (i >= MEAN_S ? values[i - MEAN_S] : 0);
+    return sum / Math.min(i + 1, MEAN_S);
+  });
 }
 
 function add({ t, ...columns }) {

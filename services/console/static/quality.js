@@ -34,7 +34,9 @@ const KINDS = {
 const NEEDS_TRUTH = new Set(Object.keys(METRICS).filter((name) => !["share_deferred", "share_labelled", "predictions"].includes(name)));
 const DASHES = { canary: [6, 3], shadow: [2, 3], candidate: [8, 3, 2, 3] };
 const STEPS = [1, 2, 3, 4, 7, 14, 28, 56, 91, 182, 365];
+const OPEN_SCORED = 30; // outcomes that an open window is drawn from: of fewer it says nothing
 const AGAIN_TICKS = 2;
+const BEHIND = 3; // slides of the window: a sink that writes every second or two is not late
 const SELDOM_TICKS = 10;
 const TABLE_ROWS = 60;
 
@@ -44,6 +46,7 @@ let shape = "";
 let plot = null;
 let asking = false;
 let ticks = 0;
+let eventTime = null;
 
 export function start(hello) {
   const known = task !== null;
@@ -60,8 +63,9 @@ export function start(hello) {
 }
 
 // Every other second, and only while somebody looks.
-export function tick() {
+export function tick({ figures }) {
   ticks += 1;
+  eventTime = figures.event_time;
   if (document.hidden || !task) return;
   if (ticks % AGAIN_TICKS === 0) void ask();
   if (ticks % SELDOM_TICKS === 0) void askSeldom();
@@ -78,6 +82,7 @@ export function draw() {
   $("quality-empty").hidden = seen;
   if (!seen) say("quality-empty", reason(metric));
   table(metric);
+  behind(every);
   if (!seen) return legend($("legend-quality"), []);
   const times = [...new Set(lines.flatMap(({ values }) => [...values.keys()]))].sort((a, b) => a - b);
   const wanted = JSON.stringify([metric, every, lines.map(({ version, role }) => [version, role])]);
@@ -90,6 +95,7 @@ export function draw() {
   plot.set([times, ...lines.map(({ values }) => times.map((t) => values.get(t)?.value ?? null))]);
   legend($("legend-quality"), [
     ...lines.map(({ version, role }) => ({ label: format.shortVersion(version), note: role === "none" ? "" : role, color: colorOf(version), dash: DASHES[role] })),
+    ...(lines.some(({ values }) => [...values.values()].some(({ open }) => open)) ? [{ ring: true, label: "window still open" }] : []),
   ]);
   describe(metric, lines, times);
 }
@@ -103,22 +109,25 @@ function make(metric, lines) {
     time: (ms) => span(ms), axisTime: format.eventAxis, value: show, axisValue: axis, zero,
     steps: STEPS.map((n) => n * format.windowKind(answer.window).every),
     marks: () => marks(),
-    hollow: (at, i) => !current.lines[at]?.values.get(current.times[i])?.complete,
+    hollow: (at, i) => current.lines[at]?.values.get(current.times[i])?.open,
   });
 }
 
 // One line a version and role. A window is drawn at the start of its last slide: its newest day.
 function series(rows, metric, every) {
-  const lines = new Map();
+  const lines = new Map(), newest = Math.max(...rows.map((r) => r.window_end));
   for (const one of rows) {
     if (one[metric] === null || one[metric] === undefined) continue;
-    if (NEEDS_TRUTH.has(metric) && !one.scored) continue;
+    if (NEEDS_TRUTH.has(metric) && one.scored < (isOpen(one, newest) ? OPEN_SCORED : 1)) continue;
     const key = JSON.stringify([one.version, one.role]);
     if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, values: new Map() });
-    lines.get(key).values.set(one.window_end - every, { value: one[metric], complete: one.complete });
+    lines.get(key).values.set(one.window_end - every, { value: one[metric], open: isOpen(one, newest) });
   }
   return [...lines.values()].sort((a, b) => Math.min(...a.values.keys()) - Math.min(...b.values.keys()));
 }
+
+// A version that left may never tell again that its last windows ended; only the newest can be open.
+const isOpen = (one, newest) => !one.complete && one.window_end === newest;
 
 const marks = () => tookOver.map(({ version, event_time }) => ({ x: event_time, label: `▾ ${format.shortVersion(version)}`, color: colorOf(version) }));
 
@@ -137,6 +146,14 @@ function reason(metric) {
   return "Nothing to show yet.";
 }
 
+// ClickHouse may still be taking in what the topics hold: then the newest windows are missing.
+function behind(every) {
+  const newest = Math.max(...answer.rows.map((r) => r.window_end));
+  const late = eventTime !== null && answer.rows.length > 0 && answer.segment === "" && eventTime > newest + BEHIND * every;
+  $("quality-behind").hidden = !late;
+  if (late) say("quality-behind", `ClickHouse has windows up to ${format.eventDate(newest - 1)} and is catching up; event time is ${format.eventDate(eventTime)}.`);
+}
+
 function describe(metric, lines, times) {
   const latest = lines.map(({ version, role, values }) => {
     const last = values.get([...values.keys()].sort((a, b) => a - b).at(-1));
@@ -153,9 +170,9 @@ function table(metric) {
     ...["Window", "Version"].map((name) => element("th", { scope: "col" }, name)),
     ...["Predictions", ...columns.filter((c) => c !== "predictions").map((c) => METRICS[c].name)].map((name) => element("th", { scope: "col", class: "num" }, name)));
   const rows = [...answer.rows].sort((a, b) => b.window_end - a.window_end).slice(0, TABLE_ROWS);
-  const { every } = format.windowKind(answer.window);
+  const { every } = format.windowKind(answer.window), newest = rows[0]?.window_end;
   $("windows-rows").replaceChildren(...rows.map((one) => row(
-    ["Window", `${span(one.window_end - every)}${one.complete ? "" : " (open)"}`, "when"],
+    ["Window", `${span(one.window_end - every)}${isOpen(one, newest) ? " (open)" : ""}`, "when"],
     ["Version", `${format.shortVersion(one.version)} ${one.role === "none" ? "" : one.role}`],
     ["Predictions", format.count(one.predictions), "num"],
     ...columns.filter((c) => c !== "predictions").map((c) => [METRICS[c].name, METRICS[c].show(one[c]), "num"]),

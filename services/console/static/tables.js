@@ -30,7 +30,7 @@ export function showVersions(list, byVersion = {}) {
     const swatch = element("span", { class: "swatch" });
     swatch.style.background = `var(${colorOf(v.version)})`;
     return row(
-      ["Version", element("span", { class: "id", title: v.version }, swatch, format.shortVersion(v.version))],
+      ["Version", element("span", { class: "id", title: v.version }, swatch, format.shortVersion(v.version)), "when"],
       ["Role", element("span", { class: `pill ${v.role}` }, v.role)],
       ["Since", format.when(v.changed_at), "when"],
       ["Answering", element("span", { "data-version": v.version, title: "share of the last minute's predictions" }, share(byVersion[v.version])), "num"],
@@ -54,7 +54,7 @@ export function showLetters(letters) {
     ["Time", format.when(letter.failed_at), "when"],
     ["Reason", element("span", { class: "pill reason", title: `refused by ${letter.stage}` }, format.plain(letter.reason))],
     ["Message", format.plain(letter.message), "wide"],
-    ["Origin", element("span", { class: "id", title: letter.size === null ? "no value" : `${format.count(letter.size)} bytes` }, format.plain(letter.origin))],
+    ["Origin", element("span", { class: "id", title: `${letter.origin}, ${letter.size === null ? "no value" : `${format.count(letter.size)} bytes`}` }, origin(letter)), "origin"],
     ["Request", letter.request_id ? element("span", { class: "id" }, format.plain(letter.request_id)) : format.NONE],
   )));
 }
@@ -73,6 +73,9 @@ export function showProcesses(processes) {
       element("small", {}, `since ${format.when(Date.parse(p.since))}${restarts}`));
   }));
 }
+
+// Without the task's name: "requests[1]@20968".
+const origin = (letter) => format.plain(letter.origin.slice(letter.origin.indexOf(".") + 1));
 
 const share = (value) => (value === undefined ? format.NONE : format.withPercent(value));
 
