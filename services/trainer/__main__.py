@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 
+import stamina
 import structlog
 
 from services.deployment import current
@@ -22,6 +23,7 @@ NICENESS = 10
 def main() -> int:
     """Run the trainer. Returns the process's exit code."""
     configure_logging("trainer")
+    stamina.instrumentation.set_on_retry_hooks([])  # each retry is logged where it is decided
     os.nice(NICENESS)
     settings = current()
     if not settings.signing_key.get_secret_value():
