@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import clickhouse_connect
 import stamina
 import structlog
-from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.contract import Contract
@@ -20,7 +20,8 @@ from services.sink.ownership import TakenOver, new_sink_id, take_over
 from services.sink.reading import Reader, TopicRecreated
 from services.sink.settings import SinkSettings
 from services.sink.sink import Sink, Stream
-from services.sink.writing import Health, TableGone, TableWriter
+from services.sink.tables import UNDECODABLE
+from services.sink.writing import Health, Stopped, TableGone, TableWriter, highest, is_away
 from streams import observe
 from streams.settings import Settings
 from streams.task import load_task
@@ -29,7 +30,6 @@ log = structlog.get_logger("sink")
 
 # Seconds that the store may refuse, or a step may last, before the health page says so.
 _UNWELL_S = 15.0
-UNDECODABLE = "undecodable"
 
 
 def main() -> int:
@@ -43,10 +43,13 @@ def main() -> int:
     contract = current_contract(settings) or Contract.of(load_task(settings.task), settings.task)
     log.info("sink starts", task=contract.task, health_port=port)
     try:
-        sink = _ready(settings, own, contract, stop, health)
-        if sink is not None:
-            running.append(sink)
-            sink.run()
+        owned = _own_tables(settings, contract, stop, health)
+        reader = _reader(settings, own, contract, owned, stop)
+        running.append(Sink(reader, owned.streams, owned.undecodable, own, stop.is_set))
+        log.info("sink runs", task=contract.task, topics=len(owned.streams))
+        running[0].run()
+    except Stopped:
+        log.info("sink stopped before it ran")
     except TakenOver as error:
         log.error("taken over", error=str(error))
         return 3
@@ -57,67 +60,72 @@ def main() -> int:
     return 0
 
 
-def _ready(
-    settings: Settings, own: SinkSettings, contract: Contract, stop: threading.Event, health: Health
-) -> Sink | None:
-    """A sink that owns the tables and stands where they end; None if told to stop before."""
-    # 1. The store, which may still be starting.
-    client = _client(settings, stop, health)
-    if client is None:
-        return None
+@dataclass(frozen=True)
+class _Owned:
+    """The tables, taken over, each with its topic."""
+
+    streams: dict[str, Stream]
+    undecodable: TableWriter
+
+
+def _own_tables(
+    settings: Settings, contract: Contract, stop: threading.Event, health: Health
+) -> _Owned:
+    """Make the tables and take them over, as soon as the store lets us. Raises Stopped."""
+
+    def worth_waiting(error: Exception) -> bool:
+        if not (isinstance(error, ClickHouseError) and is_away(error)):
+            return False
+        if stop.is_set():
+            raise Stopped from error
+        health.failed(error)
+        log.warning("store not ready", error=str(error)[:500])
+        return True
+
+    for attempt in stamina.retry_context(
+        on=worth_waiting, attempts=None, timeout=None, wait_initial=0.1, wait_max=1.0
+    ):
+        with attempt:
+            owned = _take(settings, contract, stop, health)
+            health.worked()
+    return owned
+
+
+def _take(settings: Settings, contract: Contract, stop: threading.Event, health: Health) -> _Owned:
+    # 1. The store.
+    client = clickhouse_connect.get_client(
+        **settings.clickhouse(write=True), autogenerate_session_id=False
+    )
     # 2. Tables that can hold the records.
     tables = tables_of(contract.schemas)
     for change in prepare(client, contract.task, tables):
         log.info("database changed", database=contract.task, change=change)
     # 3. Ownership; only after it the offsets that the tables hold are the last word.
-    sink = new_sink_id()
-    names = [table.name for table in tables]
-    take_over(client, contract.task, [*names, UNDECODABLE], sink)
+    sink, names = new_sink_id(), [*(table.name for table in tables), UNDECODABLE]
+    take_over(client, contract.task, names, sink)
+    # 4. Where to go on.
+    held = highest(client, contract.task, names)
+    writers = {
+        name: TableWriter(client, contract.task, name, sink, health, stop.is_set, held[name])
+        for name in names
+    }
+    streams = {
+        topic: Stream(topic, table, contract.codec(kind.record, settings.home), writers[table.name])
+        for table, (topic, kind) in zip(tables, contract.topics(), strict=True)
+    }
+    return _Owned(streams, writers[UNDECODABLE])
 
-    def writer(name: str) -> TableWriter:
-        made = TableWriter(
-            client, contract.task, name, sink, health, stop.is_set, name == UNDECODABLE
-        )
-        made.load_positions()
-        return made
 
-    streams = {}
-    for table, (topic, kind) in zip(tables, contract.topics(), strict=True):
-        codec = contract.codec(kind.record, settings.home)
-        streams[topic] = Stream(topic, table, codec, writer(table.name))
-    # 4. The topics, from there.
+def _reader(
+    settings: Settings, own: SinkSettings, contract: Contract, owned: _Owned, stop: threading.Event
+) -> Reader:
     group = own.group or f"weir-sink-{contract.task}"
-    reader = Reader(settings.kafka_python(), list(streams), group)
-    positions = {topic: s.writer.positions(s.table.topic) for topic, s in streams.items()}
-    reader.start(positions, stop.is_set)
-    log.info("sink runs", task=contract.task, sink=sink, topics=len(streams))
-    return Sink(reader, streams, writer(UNDECODABLE), own, stop.is_set)
-
-
-def _client(settings: Settings, stop: threading.Event, health: Health) -> Client | None:
-    for attempt in stamina.retry_context(
-        on=lambda error: isinstance(error, ClickHouseError) and not stop.is_set(),
-        attempts=None,
-        timeout=None,
-        wait_initial=0.1,
-        wait_max=1.0,
-    ):
-        try:
-            with attempt:
-                try:
-                    client = clickhouse_connect.get_client(
-                        **settings.clickhouse(write=True), autogenerate_session_id=False
-                    )
-                    health.worked()
-                    return client
-                except ClickHouseError as error:
-                    health.failed(error)
-                    raise
-        except ClickHouseError:
-            if stop.is_set():
-                return None
-            raise
-    return None
+    reader = Reader(settings.kafka_python(), list(owned.streams), group)
+    reader.start(
+        {topic: s.writer.positions(s.table.topic) for topic, s in owned.streams.items()},
+        stop.is_set,
+    )
+    return reader
 
 
 def _health(health: Health, running: list[Sink]) -> observe.Health:

@@ -39,42 +39,44 @@ def prepare(client: Client, database: str, tables: Sequence[Table]) -> list[str]
     Safe to run again and by two processes at once. Raises DatabaseError where a column has a
     type that cannot become the wanted one, MigrationError where a migration was edited.
     """
-    changed = []
     client.command(f"CREATE DATABASE IF NOT EXISTS {quote(database)}")
+    found: dict[str, dict[str, str]] = {}
+    for table_name, name, kind in client.query(
+        "SELECT table, name, type FROM system.columns WHERE database = {d:String}",
+        parameters={"d": database},
+    ).result_rows:
+        found.setdefault(table_name, {})[name] = kind
+    changed = []
     for table in tables:
-        client.command(table.create(database))
-        changed += [f"{table.name}: {change}" for change in _update(client, database, table)]
+        if table.name not in found:
+            client.command(table.create(database))
+            changed.append(f"{table.name}: created")
+        elif changes := _changes(database, table, found[table.name]):
+            name = f"{quote(database)}.{quote(table.name)}"
+            client.command(f"ALTER TABLE {name} " + ", ".join(changes))
+            changed += [f"{table.name}: {change}" for change in changes]
     changed += migrate(client, database, load())
     # Made anew at each start: it has the features as its columns, and those may grow.
     client.command(_labelled(database))
     return changed
 
 
-def _update(client: Client, database: str, table: Table) -> list[str]:
-    found = {
-        name: kind
-        for name, kind in client.query(
-            "SELECT name, type FROM system.columns "
-            "WHERE database = {d:String} AND table = {t:String}",
-            parameters={"d": database, "t": table.name},
-        ).result_rows
-    }
+def _changes(database: str, table: Table, found: Mapping[str, str]) -> list[str]:
+    """The parts of an ALTER that make the table's columns what they should be."""
     changes, after = [], ""
     for column in table.all_columns:
-        if column.name not in found:
+        kind = found.get(column.name)
+        if kind is None:
             changes.append(f"ADD COLUMN IF NOT EXISTS {definition(column)}{after}")
-        elif found[column.name] != column.type:
-            if not _becomes(found[column.name], column.type):
+        elif kind != column.type:
+            if not _becomes(kind, column.type):
                 raise DatabaseError(
-                    f"{database}.{table.name}.{column.name} is a {found[column.name]} and the "
-                    f"task now has {column.type}: undo the change of the task, or rename the "
-                    "table so that a new one is made"
+                    f"{database}.{table.name}.{column.name} is a {kind} and the task now has "
+                    f"{column.type}: undo the change of the task, or rename the table so that a "
+                    "new one is made"
                 )
             changes.append(f"MODIFY COLUMN {definition(column)}")
         after = f" AFTER {quote(column.name)}"
-    if changes:
-        name = f"{quote(database)}.{quote(table.name)}"
-        client.command(f"ALTER TABLE {name} " + ", ".join(changes))
     return changes
 
 

@@ -13,6 +13,7 @@ from kafka.structs import OffsetAndMetadata
 
 from services.sink import metrics
 from services.sink.rows import Record
+from services.sink.writing import Stopped
 
 log = structlog.get_logger("sink")
 
@@ -56,10 +57,19 @@ class Reader:
     ) -> None:
         """Go to the record after ``positions`` (highest offset held, by topic and partition).
 
-        Waits until all topics exist, or ``stopping``. Raises TopicRecreated.
+        Waits until all topics exist. Raises TopicRecreated, or Stopped where ``stopping``.
         """
+
+        def worth_waiting(error: Exception) -> bool:
+            if not isinstance(error, (_Missing, KafkaError)):
+                return False
+            if stopping():
+                raise Stopped from error
+            log.info("topics not ready", error=str(error))
+            return True
+
         for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, (_Missing, KafkaError)) and not stopping(),
+            on=worth_waiting,
             attempts=None,
             timeout=None,
             wait_initial=0.1,

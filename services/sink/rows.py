@@ -16,7 +16,7 @@ from services.sink.tables import ORIGIN, Column, Table
 
 # The times that a DateTime64 and a pandas timestamp both can hold, in ms since 1970 UTC: 1900 to
 # 2262. Times outside are a request's right to be wrong; they are kept as the nearest bound.
-_EARLIEST_MS, _LATEST_MS = -2_208_988_800_000, 9_214_646_400_000
+_EARLIEST_MS, _LATEST_MS = -2_208_988_800_000, 9_214_646_399_999
 _TRACEPARENT = "traceparent"
 
 
@@ -66,7 +66,7 @@ class Rows:
         return dict(zip(self.partitions, self.offsets, strict=True))
 
 
-UNDECODABLE = [
+UNDECODABLE_NAMES = [
     *("_topic", "_partition", "_offset", "_timestamp", "_key", "_traceparent"),
     *("reason", "message", "value"),
 ]
@@ -87,7 +87,7 @@ def decode(table: Table, codec: Codec, records: Sequence[Record]) -> tuple[Rows,
     bad = [records[failure.position] for failure in failures]
     undecodable = Rows(
         table.topic,
-        UNDECODABLE,
+        UNDECODABLE_NAMES,
         [
             [table.topic] * len(bad),
             *_origin(bad),

@@ -34,6 +34,8 @@ _FEW_VALUES = frozenset(
     | {"answer", "truth", "previous_truth", "fallback"}
 )
 FEATURES = "features"
+# The table of what no schema reads; infra/clickhouse/0001_undecodable.sql makes it.
+UNDECODABLE = "undecodable"
 
 
 @dataclass(frozen=True)

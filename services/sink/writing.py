@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import stamina
 import structlog
@@ -14,14 +14,22 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from services.sink import metrics
 from services.sink.ownership import TakenOver, comment, is_taken_over, settle
 from services.sink.rows import Rows
-from services.sink.tables import quote
+from services.sink.tables import UNDECODABLE, quote
 
 log = structlog.get_logger("sink")
 
 # Longest pause between two tries, in seconds: how late the sink notices that the store is back,
 # and that it is told to stop.
 _WAIT_MAX_S = 2.0
+# READONLY, too many queries, stopping, out of memory, wrong password: not for ever.
+_AWAY = frozenset({164, 202, 236, 241, 497, 516})
+_NO_TOPIC = "''"
+_TOPIC_OF = {UNDECODABLE: "_topic"}
 _GONE = {60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE", 16: "NO_SUCH_COLUMN_IN_TABLE"}
+
+
+Positions = dict[str, dict[int, int]]
+"""Highest offset by topic and partition; a topic's own table has one topic, named ''."""
 
 
 class Stopped(Exception):
@@ -30,6 +38,13 @@ class Stopped(Exception):
 
 class TableGone(RuntimeError):
     """The table, or a column of it, is not there any more: start again to make it."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error of ClickHouse says that it is not there, stops, or does not let us in:
+    what may be over in a while."""
+    code = getattr(error, "code", None)
+    return code is None or code in _AWAY
 
 
 class Health:
@@ -50,11 +65,21 @@ class Health:
         self.failing_since = None
 
 
-class TableWriter:
-    """Writes into one table, and knows up to which offset it holds each partition.
+def highest(client: Client, database: str, tables: Sequence[str]) -> dict[str, Positions]:
+    """What the tables hold: the highest offset of each partition, by table."""
+    query = " UNION ALL ".join(
+        f"SELECT '{table}' AS name, {_TOPIC_OF.get(table, _NO_TOPIC)} AS topic, "
+        f"_partition, max(_offset) FROM {quote(database)}.{quote(table)} GROUP BY ALL"
+        for table in tables
+    )
+    held: dict[str, Positions] = {table: {} for table in tables}
+    for table, topic, partition, offset in client.query(query).result_rows:
+        held[table].setdefault(topic, {})[partition] = offset
+    return held
 
-    ``by_topic``: the table holds records of several topics (``undecodable``).
-    """
+
+class TableWriter:
+    """Writes into one table, and knows up to which offset it holds each partition."""
 
     def __init__(
         self,
@@ -64,7 +89,7 @@ class TableWriter:
         sink: int,
         health: Health,
         stopping: Callable[[], bool],
-        by_topic: bool = False,
+        positions: Positions,
     ) -> None:
         self.table = table
         self._client = client
@@ -72,24 +97,12 @@ class TableWriter:
         self._sink = sink
         self._health = health
         self._stopping = stopping
-        self._by_topic = by_topic
+        self._positions = positions
         self._inserts = 0
-        self._positions: dict[str, dict[int, int]] = {}
-
-    def load_positions(self) -> None:
-        """Ask the table which offset is its highest, by partition."""
-        topic = "_topic" if self._by_topic else "''"
-        rows = self._client.query(
-            f"SELECT {topic}, _partition, max(_offset) "
-            f"FROM {quote(self._database)}.{quote(self.table)} GROUP BY 1, 2"
-        ).result_rows
-        self._positions = {}
-        for topic, partition, offset in rows:
-            self._positions.setdefault(topic, {})[partition] = offset
 
     def positions(self, topic: str) -> dict[int, int]:
         """The highest offset that the table holds of each partition of ``topic``."""
-        return self._positions.setdefault(topic if self._by_topic else "", {})
+        return self._positions.setdefault(topic if self.table == UNDECODABLE else "", {})
 
     def write(self, rows: Rows) -> int:
         """Insert what the table does not hold yet; returns how many rows that were.
@@ -117,7 +130,8 @@ class TableWriter:
                     # 1. Whatever became of the try before, it is over. 2. What it did is seen.
                     # 3. Only what is missing is sent again.
                     settle(self._client, self._database)
-                    self.load_positions()
+                    held = highest(self._client, self._database, [self.table])
+                    self._positions = held[self.table]
                     fresh = rows.after(self.positions(rows.topic))
                 if fresh:
                     self._insert(fresh)
@@ -142,7 +156,7 @@ class TableWriter:
         metrics.ROWS.labels(self.table).inc(len(rows))
 
     @contextlib.contextmanager
-    def _judged(self):  # type: ignore[no-untyped-def]
+    def _judged(self) -> Iterator[None]:
         try:
             yield
         except (ClickHouseError, OSError) as error:

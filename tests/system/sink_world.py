@@ -30,6 +30,8 @@ FEATURES: tuple[Feature, ...] = (
     Number("wind", nullable=True),
 )
 NOON_MS = 1_362_139_200_000  # 2013-03-01 12:00 UTC
+# Kafka timestamps are of today: the broker deletes what is past its retention.
+SENT_MS = int(time.time() * 1000)
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
@@ -89,7 +91,7 @@ class World:
                 value=value,
                 key=f"key-{number}",
                 partition=number % partitions,
-                timestamp=NOON_MS + number,
+                timestamp=SENT_MS + number,
                 **options,
             )
             producer.poll(0)
