@@ -131,7 +131,7 @@ def build(task: Task, settings: Settings) -> App:
 def main() -> None:
     """Run a worker until SIGTERM."""
     configure_logging("worker")
-    settings = Settings()  # type: ignore[call-arg]
+    settings = Settings()
     try:
         task = load_task(settings.task)
     except TaskError as error:

@@ -19,7 +19,10 @@ from streams.windows import Span, begun, ended_between, oldest_needed, spans_of
 EMIT_EVERY_MS = 1_000
 
 _WATERMARK = b"w"
-_QUALITY = ["base_rate", "accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "brier", "calibration_error", "mae", "rmse", "r2"]
+_QUALITY = (
+    *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
+    *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+)
 Who = tuple[str, str, str, str]  # version, role, segment, value
 
 

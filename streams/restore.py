@@ -9,6 +9,7 @@ outputs, which are committed already, are thrown away.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -83,19 +84,21 @@ def _read(
         return 0
     consumer.assign(starts)
     replayed = 0
+    heard = time.monotonic()
     while ends:
         messages = consumer.consume(2000, 1.0)
+        if messages:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > TIMEOUT_S:
+            raise TimeoutError(f"no records to replay for {TIMEOUT_S} s; still missing: {ends}")
         for message in messages:
             if message.error() is not None:
                 raise KafkaException(message.error())
         for batch in columns_of(messages, 0):
-            end = ends.get(batch.topic)
-            if end is None:
-                continue
-            batch = _before(batch, end)
-            if len(batch):
-                apply(batch)
-                replayed += len(batch)
+            wanted_part = _before(batch, ends.get(batch.topic, 0))
+            if len(wanted_part):
+                apply(wanted_part)
+                replayed += len(wanted_part)
         # A position passes the markers of transactions too, which no record tells of.
         for tp in consumer.position([TopicPartition(topic, partition) for topic in ends]):
             if tp.offset >= ends[tp.topic]:
