@@ -35,6 +35,7 @@ _UNWELL_S = 15.0
 def main() -> int:
     """Run the sink; the exit code is 0 after a stop, 3 if another sink took over, else 1."""
     observe.configure_logging("sink")
+    stamina.instrumentation.set_on_retry_hooks([])  # each retry is logged where it is decided
     settings, own = current(), SinkSettings()
     stop, health = threading.Event(), Health()
     observe.stop_on_signals(stop)

@@ -51,23 +51,23 @@ def prepare(client: Client, database: str, tables: Sequence[Table]) -> list[str]
         if table.name not in found:
             client.command(table.create(database))
             changed.append(f"{table.name}: created")
-        elif changes := _changes(database, table, found[table.name]):
+        elif needed := changes(database, table, found[table.name]):
             name = f"{quote(database)}.{quote(table.name)}"
-            client.command(f"ALTER TABLE {name} " + ", ".join(changes))
-            changed += [f"{table.name}: {change}" for change in changes]
+            client.command(f"ALTER TABLE {name} " + ", ".join(needed))
+            changed += [f"{table.name}: {change}" for change in needed]
     changed += migrate(client, database, load())
     # Made anew at each start: it has the features as its columns, and those may grow.
     client.command(_labelled(database))
     return changed
 
 
-def _changes(database: str, table: Table, found: Mapping[str, str]) -> list[str]:
+def changes(database: str, table: Table, found: Mapping[str, str]) -> list[str]:
     """The parts of an ALTER that make the table's columns what they should be."""
-    changes, after = [], ""
+    needed, after = [], ""
     for column in table.all_columns:
         kind = found.get(column.name)
         if kind is None:
-            changes.append(f"ADD COLUMN IF NOT EXISTS {definition(column)}{after}")
+            needed.append(f"ADD COLUMN IF NOT EXISTS {definition(column)}{after}")
         elif kind != column.type:
             if not _becomes(kind, column.type):
                 raise DatabaseError(
@@ -75,9 +75,9 @@ def _changes(database: str, table: Table, found: Mapping[str, str]) -> list[str]
                     f"{column.type}: undo the change of the task, or rename the table so that a "
                     "new one is made"
                 )
-            changes.append(f"MODIFY COLUMN {definition(column)}")
+            needed.append(f"MODIFY COLUMN {definition(column)}")
         after = f" AFTER {quote(column.name)}"
-    return changes
+    return needed
 
 
 def _becomes(old: str, new: str) -> bool:
