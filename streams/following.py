@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prometheus_client import Counter, Gauge
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from streams.bundle import BundleError, load_bundle
+from streams.roles import ModelRecord, Roles, fold
 from streams.serving import Served
 from streams.task import Task
 
@@ -40,7 +42,7 @@ class Following:
         self._artifacts = artifacts
         self._key = key
         self._current: Served | None = None
-        self._champion = ""
+        self._roles = Roles()
         self._caught_up = threading.Event()
         self._stopping = threading.Event()
         self._failed: BaseException | None = None
@@ -79,27 +81,25 @@ class Following:
         consumer = Consumer(self._config)
         try:
             consumer.assign([TopicPartition(BY_NAME["models"].topic(self._task.name), 0, 0)])
-            champions: list[dict[str, Any]] = []
             while not self._stopping.is_set():
                 message = consumer.poll(0.2)
                 if message is None:
                     continue
                 error = message.error()
-                if error is not None and error.code() == error._PARTITION_EOF:
-                    if not self._caught_up.is_set():
-                        self._catch_up(champions)
-                    continue
-                if error is not None:
-                    if error.fatal():
-                        raise KafkaException(error)
-                    log.warning("the broker answers with an error, which passes: %s", error)
-                    continue
-                record = self._codec.read(message.value())
-                if record["role"] == "champion":
+                if error is None:
+                    self._roles = fold(
+                        [ModelRecord.of(self._codec.read(message.value()))], self._roles
+                    )
                     if self._caught_up.is_set():
-                        self._take(record)
-                    else:
-                        champions.append(record)
+                        self._obey()
+                elif error.code() == error._PARTITION_EOF:
+                    if not self._caught_up.is_set():
+                        self._obey()
+                        self._caught_up.set()
+                elif error.fatal():
+                    raise KafkaException(error)
+                else:
+                    log.warning("the broker answers with an error, which passes: %s", error)
         except Exception as error:
             log.exception("model versions can no longer be followed; the one in service goes on")
             self._failed = error
@@ -107,40 +107,40 @@ class Following:
             self._caught_up.set()
             consumer.close()
 
-    def _catch_up(self, champions: list[dict[str, Any]]) -> None:
-        # The newest that can be loaded: a refused one must not leave the task without any.
-        for record in reversed(champions):
-            if self._take(record):
-                break
-        self._caught_up.set()
+    def _obey(self) -> None:
+        """Put the champion in service, or, where it is refused, go on as well as can be."""
+        champion = self._roles.champion
+        if champion is None or self._put_in_service(champion) or self._current is not None:
+            return
+        # A worker that starts with a champion it must refuse: the one before it is better than
+        # none.
+        for record in reversed(self._roles.with_role("archived")):
+            if self._put_in_service(replace(record, role="champion")):
+                return
 
-    def _take(self, record: Mapping[str, Any]) -> bool:
-        version_id = record["version"]
+    def _put_in_service(self, record: ModelRecord) -> bool:
         before = self._current
-        if before is not None and before.version.id == version_id and before.role == record["role"]:
+        if before is not None and before.version.id == record.version:
             return True
+        folder = self._artifacts / record.bundle
         try:
-            version = load_bundle(self._artifacts / record["bundle"], self._task, self._key)
-            if version.id != version_id:
-                raise BundleError(
-                    self._artifacts / record["bundle"],
-                    "manifest.json",
-                    f"it is of version {version.id}, and the record names {version_id}",
-                    "train a new version",
-                )
+            version = load_bundle(folder, self._task, self._key)
+            if version.id != record.version:
+                reason = f"it is of version {version.id}, and the record names {record.version}"
+                raise BundleError(folder, "manifest.json", reason, "train a new version")
         except Exception as error:
             REFUSED.inc()
             log.error(
                 "version %s is refused, %s: %s",
-                version_id,
+                record.version,
                 f"version {before.version.id} goes on" if before else "none is in service",
                 error,
             )
             return False
-        self._current = Served(version, record["role"])
+        self._current = Served(version, record.role)
         if before is not None:
             IN_SERVICE.labels(before.version.id, before.role).set(0)
-        IN_SERVICE.labels(version.id, record["role"]).set(1)
+        IN_SERVICE.labels(version.id, record.role).set(1)
         SWAPS.inc()
-        log.info("version %s is in service as %s", version_id, record["role"])
+        log.info("version %s is in service as %s", version.id, record.role)
         return True

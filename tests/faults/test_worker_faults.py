@@ -14,7 +14,7 @@ from tests.conftest import RunningBroker
 from tests.system.test_bad_input import EVENT_TIME, request
 from tests.system.worker import ROOT, Bench, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 N = 6_000
 MINUTE_MS = 60_000

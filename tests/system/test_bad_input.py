@@ -17,7 +17,7 @@ from schemas.registry import header
 from tests.conftest import RunningBroker
 from tests.system.worker import ROOT, Bench, Worker, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 EVENT_TIME = 1_370_000_000_000  # in May 2013
 DAY_MS = 86_400_000

@@ -29,7 +29,7 @@ KEY = b"a test's key"
 ROOT = Path(__file__).parents[2]
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120.0) -> Any:
     """Wait until a condition holds; says what was waited for where it never does."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -165,7 +165,7 @@ class Worker:
         except OSError:
             return None
 
-    def wait_until_ready(self, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_until_ready(self, timeout_s: float = 120.0) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:
             assert self.process.poll() is None, f"the worker ended:\n{self.log.read_text()[-3000:]}"
             return self.health()
