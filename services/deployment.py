@@ -6,10 +6,13 @@ so that a command in another terminal finds it without being told.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import socket
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -62,22 +65,49 @@ def current_contract(settings: Settings, name: str | None = None) -> Contract | 
     return None
 
 
-def choose_port(wanted: int, explicit: bool, what: str, taken: set[int]) -> int:
-    """The wanted port, or the next free one where it is busy and nobody insisted on it.
+class Ports:
+    """Ports of 127.0.0.1 for one start, each held for as long as this object lives.
 
-    ``taken`` are ports given to others in this start; the choice is added. Raises
-    DeploymentError, with the process that holds the port if it can be seen.
+    Between the look whether a port is free and the moment a server listens on it lie seconds in
+    which another deployment might start: so each takes a lock (``flock``) by the port's number,
+    which the kernel lets go of when its process ends, however it ends.
     """
-    for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
-        if port not in taken and is_free(port):
-            taken.add(port)
-            return port
-        if explicit:
-            raise DeploymentError(
-                f"{what}: port {port} of 127.0.0.1 is taken{_by_whom(port)}; end that process or "
-                "set another port"
-            )
-    raise DeploymentError(f"{what}: no free port from {wanted} to {wanted + PORTS_TRIED}")
+
+    def __init__(self) -> None:
+        # A folder a user: nobody else can take or hold our locks.
+        self._folder = Path(tempfile.gettempdir()) / f"weir-ports-{os.getuid()}"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._held: dict[int, IO[bytes]] = {}
+
+    def take(self, wanted: int, explicit: bool, what: str) -> int:
+        """The wanted port, or the next free one where it is busy and nobody insisted on it.
+
+        Raises DeploymentError, with the process that holds the port if it can be seen.
+        """
+        for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
+            if self._lock(port):
+                return port
+            if explicit:
+                raise DeploymentError(
+                    f"{what}: port {port} of 127.0.0.1 is taken{_by_whom(port)}; end that process "
+                    "or set another port"
+                )
+        raise DeploymentError(f"{what}: no free port from {wanted} to {wanted + PORTS_TRIED}")
+
+    def _lock(self, port: int) -> bool:
+        if port in self._held:
+            return False
+        file = (self._folder / str(port)).open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        if not is_free(port):
+            file.close()
+            return False
+        self._held[port] = file
+        return True
 
 
 def is_free(port: int) -> bool:

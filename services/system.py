@@ -12,8 +12,10 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from confluent_kafka.admin import AdminClient
+
 from services.broker import Broker
-from services.deployment import DeploymentError, choose_port
+from services.deployment import DeploymentError, Ports
 from services.supervisor import ProcessSpec
 from streams.settings import Settings
 
@@ -34,6 +36,7 @@ class System:
     settings: Settings
     ground: list[ProcessSpec]
     others: list[ProcessSpec]
+    ports: Ports
 
     @property
     def names(self) -> list[str]:
@@ -54,7 +57,8 @@ def assemble(settings: Settings, explicit: Collection[str], without: Collection[
         absent.add("broker")
     if settings.clickhouse_host not in LOOPBACK:
         absent.add("store")
-    settings, health = _with_ports(settings, explicit, absent)
+    ports = Ports()
+    settings, health = _with_ports(settings, ports, explicit, absent)
     plan = [
         spec
         for name, describe in {
@@ -72,19 +76,19 @@ def assemble(settings: Settings, explicit: Collection[str], without: Collection[
         settings,
         [spec for spec in plan if spec.name in GROUND],
         [spec for spec in plan if spec.name not in GROUND],
+        ports,
     )
 
 
 def _with_ports(
-    settings: Settings, explicit: Collection[str], absent: Collection[str]
+    settings: Settings, ports: Ports, explicit: Collection[str], absent: Collection[str]
 ) -> tuple[Settings, Mapping[str, int]]:
-    taken: set[int] = set()
     problems: list[str] = []
     changes: dict[str, object] = {}
 
     def choose(wanted: int, setting: str, what: str) -> int:
         try:
-            return choose_port(wanted, setting in explicit, what, taken)
+            return ports.take(wanted, setting in explicit, what)
         except DeploymentError as error:
             problems.append(f"- {error} (WEIR_{setting.upper()})")
             return wanted
@@ -100,7 +104,7 @@ def _with_ports(
     if "console" not in absent:
         changes["console_port"] = choose(settings.console_port, "console_port", "the page")
     health = {
-        name: choose_port(FIRST_HEALTH_PORT, False, f"the {name}'s health page", taken)
+        name: ports.take(FIRST_HEALTH_PORT, False, f"the {name}'s health page")
         for name in PROCESSES
         if name not in (*GROUND, *absent)
     }
@@ -151,11 +155,19 @@ def _broker(settings: Settings, _: int, absent: Collection[str]) -> ProcessSpec:
     return ProcessSpec(
         "broker",
         broker.command(),
-        ready=broker.is_ready,
+        ready=lambda: broker.is_ready() and _is_ours(broker, settings),
         addresses={"kafka": settings.bootstrap},
         ready_timeout_s=FIRST_START_S,
         stop_timeout_s=30,  # it writes its index files, so that the next start need not
     )
+
+
+def _is_ours(broker: Broker, settings: Settings) -> bool:
+    """Whether the broker that answers has our data: another program's might, if it was quicker."""
+    ours = (broker.data / "meta.properties").read_text()
+    client = AdminClient({**settings.librdkafka(), "log_level": 0})
+    cluster: str = client.list_topics(timeout=5).cluster_id
+    return f"cluster.id={cluster}" in ours.splitlines()
 
 
 def _store(settings: Settings, _: int, absent: Collection[str]) -> ProcessSpec:

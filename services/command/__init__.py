@@ -11,6 +11,7 @@ import typer
 from services.command import (
     contracts,
     demo,
+    faults,
     init,
     lifecycle,
     models,
@@ -28,6 +29,7 @@ USAGE = 2
 
 COMMANDS = (
     demo.demo,
+    faults.faults,
     init.init,
     lifecycle.up,
     lifecycle.down,

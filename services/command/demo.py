@@ -15,8 +15,10 @@ import typer
 from services.command.output import CommandError, err, note, print_json
 
 if TYPE_CHECKING:
+    from services.command.background import Background
     from services.command.starting import Started
     from services.demo.timeline import Timeline
+    from streams.settings import Settings
 
 TASK = "services.demo.flight_delay:FlightDelay"
 
@@ -48,6 +50,7 @@ def demo(
     ] = 1,
 ) -> None:
     """Run the whole loop on real flights. Ctrl-C stops it; started again, it goes on."""
+    from services.command.background import Background
     from services.command.lifecycle import refuse_if_running, with_task
     from services.command.starting import log_to, start
     from services.supervisor import Supervisor
@@ -61,7 +64,7 @@ def demo(
     log_to(settings.home / "logs" / "supervisor.log")
     stop = threading.Event()
     stop_on_signals(stop)
-    timeline = _Background(_timeline)
+    timeline = Background(_timeline)
     with Supervisor(settings.home, stop) as supervisor:
         began = time.monotonic()
         started = start(
@@ -69,6 +72,8 @@ def demo(
             settings,
             explicit=explicit,
             without={"console"} if no_page else set(),
+            later=not_needed_at_once(settings),
+            known_task=True,
             say=note,
         )
         result = None
@@ -88,6 +93,13 @@ def demo(
         err.print(summary(report), soft_wrap=True)
     if gaps:
         raise CommandError("the system did not finish in time:\n" + "\n".join(gaps))
+
+
+def not_needed_at_once(settings: Settings) -> set[str]:
+    """Who may come up after the replay has begun: the trainer too, where a model is there."""
+    return (
+        {"console", "trainer"} if any(settings.artifacts.glob("*/manifest.json")) else {"console"}
+    )
 
 
 def await_champion(started: Started, stop: threading.Event) -> bool:
@@ -127,6 +139,7 @@ def _run(
     retrain_every: int,
 ) -> tuple[dict[str, Any], list[str]] | None:
     """Replay and show it; the report, and what is missing, where it ended by itself."""
+    from services.command.background import Background
     from services.command.context import Context
     from services.command.demo_view import Snapshot, summary
     from services.command.figures import Figures
@@ -152,7 +165,7 @@ def _run(
             retrain_every=retrain_every,
             on_requests=watch.published,
         )
-        running = _Background(lambda: replay.run(for_s))
+        running = Background(lambda: replay.run(for_s))
 
         def snapshot() -> Any:
             return Snapshot.of(replay.progress(), speed, watch, figures, page)
@@ -169,7 +182,7 @@ def _run(
     return result
 
 
-def _show(running: _Background, snapshot: Callable[[], Any]) -> None:
+def _show(running: Background, snapshot: Callable[[], Any]) -> None:
     from services.command.demo_view import line, panel
 
     if not err.is_terminal:
@@ -231,28 +244,3 @@ def _timeline() -> Timeline:
     from services.demo.timeline import Timeline
 
     return Timeline(FlightDelay, flights_from_march())
-
-
-class _Background:
-    """Work in a thread of its own; ``result`` waits for it and raises what it raised."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.done = threading.Event()
-        self._work = work
-        self._value: Any = None
-        self._error: BaseException | None = None
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self._value = self._work()
-        except BaseException as error:
-            self._error = error
-        finally:
-            self.done.set()
-
-    def result(self) -> Any:
-        self.done.wait()
-        if self._error is not None:
-            raise self._error
-        return self._value

@@ -36,14 +36,13 @@ class Snapshot:
         cls, progress: Progress, speed: float, watch: Any, figures: Figures, page: str | None
     ) -> Snapshot:
         """Ask everybody who knows."""
-        week = figures.last("sliding_7d_1d", 1)
         return cls(
             progress,
             speed,
             watch.recent_ms(),
             watch.waiting,
             figures.last("tumbling_1d", DAYS),
-            week[0] if week else None,
+            figures.last_whole("sliding_7d_1d"),
             figures.roles,
             page,
         )
@@ -125,7 +124,7 @@ def _windows(now: Snapshot) -> Table:
         start = datetime.fromtimestamp(window.start / 1000, UTC)
         last = datetime.fromtimestamp(window.end / 1000 - 1, UTC)
         shown.add_row(
-            f"{start:%b %d}" if window.name.startswith("tumbling") else f"{start:%b %d}–{last:%d}",
+            f"{start:%b %d}" if last.date() == start.date() else f"{start:%b %d} – {last:%b %d}",
             f"{figures['scored']:,}",
             f"{figures['share_deferred']:.1%}",
             f"{figures['share_labelled']:.0%}",

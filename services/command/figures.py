@@ -72,9 +72,21 @@ class Figures:
 
     def last(self, window: str, count: int) -> list[Window]:
         """The newest windows of a name that have scored outcomes, newest first."""
-        found = [w for w in list(self._windows.values()) if w.name == window]
-        scored = [w for w in found if w.figures["scored"]]
-        return sorted(scored, key=lambda w: (w.start, w.figures["scored"]), reverse=True)[:count]
+        return sorted(self._scored(window), key=_by_time, reverse=True)[:count]
+
+    def last_whole(self, window: str) -> Window | None:
+        """Of sliding windows the newest that has ended; before one has, the one that began first.
+
+        The newest of all has only just begun: it covers a day, not what its name says.
+        """
+        found = self._scored(window)
+        whole = [w for w in found if w.figures["complete"]]
+        if whole:
+            return max(whole, key=_by_time)
+        return min(found, key=_by_time) if found else None
+
+    def _scored(self, window: str) -> list[Window]:
+        return [w for w in list(self._windows.values()) if w.name == window and w.figures["scored"]]
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -126,3 +138,7 @@ class Figures:
         )
         for old in [k for k in self._windows if k[1] < record["window_start"] - KEPT_MS]:
             del self._windows[old]
+
+
+def _by_time(window: Window) -> tuple[int, int]:
+    return window.start, window.figures["scored"]

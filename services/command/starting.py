@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from services.broker import BrokerError, find_java
+from services.command.background import Background
 from services.contract import Contract, ContractError, check, record
 from services.deployment import DeploymentError, remember
 from services.keys import with_keys
-from services.supervisor import Supervisor
+from services.supervisor import ProcessSpec, StartError, Supervisor
 from services.system import System, assemble
 from streams.settings import Settings
 from streams.task import Task, TaskError, load_task
@@ -52,24 +52,32 @@ def start(
     *,
     explicit: Collection[str] = (),
     without: Collection[str] = (),
+    later: Collection[str] = (),
+    known_task: bool = False,
     say: Say = lambda _: None,
 ) -> Started | None:
     """Start everything, in the order in which it is needed; None where it was stopped meanwhile.
 
-    The supervisor is entered: its lock keeps two starts apart. Raises ConfigurationError before
+    The supervisor is entered: its lock keeps two starts apart. ``later`` names processes that are
+    started last and not waited for. ``known_task``: the task comes with Weir, so its file is not
+    what could be wrong; it is loaded while the broker starts. Raises ConfigurationError before
     anything runs; StartError, AdminError where something does not come up.
     """
-    # 1. Everything that can be wrong is told at once; so far nothing has been written or started.
-    task, contract, system = _plan(settings, explicit, without)
-    wanted, settings = settings, system.settings
-    # 2. What other commands and older records need is kept before anybody can use it.
-    record(contract, settings.home)
-    remember(settings, contract)
-    for moved in _moved(wanted, settings):
+    # 1. Everything that can be wrong is told at once; so far nothing is recorded or started.
+    loading = Background(lambda: _load(settings))
+    if not known_task:
+        loading.done.wait()
+    system = _plan(loading if loading.done.is_set() else None, settings, explicit, without)
+    # 2. The ground: broker and ClickHouse.
+    for moved in _moved(settings, system.settings):
         say(moved)
-    # 3. The ground: broker and ClickHouse.
+    settings = system.settings
     if not _up(supervisor, system.ground, say):
         return None
+    # 3. What other commands and older records need is kept before anybody can use it.
+    task, contract = loading.result()
+    record(contract, settings.home)
+    remember(settings, contract)
     # 4. Topics, before anybody subscribes: Faust consumes nothing from one that is missing.
     from services.admin import create_topics
 
@@ -79,32 +87,53 @@ def start(
     for difference in report.differences:
         say(f"note: {difference}; left as it is")
     # 5. Everybody else.
-    if not _up(supervisor, system.others, say):
+    if not _up(supervisor, [spec for spec in system.others if spec.name not in later], say):
         return None
+    _start_later(supervisor, [spec for spec in system.others if spec.name in later], say)
     return Started(system, task, contract)
 
 
+def _load(settings: Settings) -> tuple[Task, Contract]:
+    task = load_task(settings.task)
+    contract = Contract.of(task, settings.task)
+    check(contract, settings.home)
+    return task, contract
+
+
 def _plan(
-    settings: Settings, explicit: Collection[str], without: Collection[str]
-) -> tuple[Task, Contract, System]:
+    loading: Background | None,
+    settings: Settings,
+    explicit: Collection[str],
+    without: Collection[str],
+) -> System:
     problems: list[str] = []
-    task: Task | None = None
-    contract: Contract | None = None
     system: System | None = None
-    try:
-        task = load_task(settings.task)
-        contract = Contract.of(task, settings.task)
-        check(contract, settings.home)
-    except (TaskError, ContractError) as error:
-        problems.append(str(error))
+    if loading is not None:
+        try:
+            loading.result()
+        except (TaskError, ContractError) as error:
+            problems.append(str(error))
     try:
         find_java()
         system = assemble(with_keys(settings), explicit, without)
     except (BrokerError, DeploymentError) as error:
         problems.append(str(error))
-    if task is None or contract is None or system is None or problems:
+    if system is None or problems:
         raise ConfigurationError("\n".join(problems))
-    return task, contract, system
+    return system
+
+
+def _start_later(supervisor: Supervisor, specs: list[ProcessSpec], say: Say) -> None:
+    """Start processes that nobody waits for; one that does not come up is told."""
+
+    def run() -> None:
+        try:
+            supervisor.start(specs)
+        except StartError as error:
+            say(str(error))
+
+    if specs:
+        Background(run)
 
 
 def _moved(before: Settings, after: Settings) -> list[str]:
@@ -117,7 +146,7 @@ def _moved(before: Settings, after: Settings) -> list[str]:
     return [f"{was} is taken: {what} uses {now}" for what, was, now in pairs if was != now]
 
 
-def _up(supervisor: Supervisor, specs: list[Any], say: Say) -> bool:
+def _up(supervisor: Supervisor, specs: list[ProcessSpec], say: Say) -> bool:
     if not specs:
         return True
     began = time.monotonic()

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as kafka_pythons
 
-from schemas.records import Schema
 from schemas.registry import schema_id
+from services.broker import free_port
 from services.command.reading import murmur2, partition_of
 from services.command.requests import InputError, csv_rows, json_lines, request
 from services.contract import Contract, record
-from services.deployment import DeploymentError, choose_port, current, remember
+from services.deployment import DeploymentError, Ports, current, remember
 from streams.settings import Settings
 from streams.task import load_task
 from tests.services.command_line import weir, write_task
@@ -133,10 +133,6 @@ def test_a_key_goes_to_the_partition_of_javas_partitioner(key: bytes) -> None:
     assert 0 <= partition_of(key, 4) < 4
 
 
-def features(contract: Contract) -> Schema:
-    return contract.features
-
-
 def test_features_may_be_in_an_object_or_beside_the_rest(contract: Contract) -> None:
     values = {"price": 2, "visits": 3, "colour": "red"}
     made = request({"request_id": "a", "event_time": 1000, **values}, contract.features)
@@ -185,9 +181,18 @@ def test_a_busy_port_gives_the_next_one_unless_it_was_asked_for() -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        assert choose_port(port, False, "the page", set()) > port
+        assert Ports().take(port, False, "the page") > port
         with pytest.raises(DeploymentError, match=rf"the page: port {port} .* is taken by py"):
-            choose_port(port, True, "the page", set())
+            Ports().take(port, True, "the page")
+
+
+def test_two_starts_never_take_the_same_port_even_before_anybody_listens() -> None:
+    one, other = Ports(), Ports()
+    port = one.take(free_port(), False, "the page")
+    assert other.take(port, False, "the page") != port
+    assert one.take(port, False, "another page") != port
+    del one
+    assert Ports().take(port, True, "the page") == port
 
 
 def test_addresses_of_the_last_start_are_used_unless_the_environment_says_otherwise(

@@ -1,0 +1,98 @@
+"""``weir faults``: the promises, tried on the real system while its processes are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.command.output import CommandError, err, note, print_json
+
+TASK = "services.faults.task:Probe"
+DISK_MB_LEAST, DISK_MB_A_MILLION = 1024, 2048
+
+
+def faults(
+    kills: Annotated[int, typer.Option(min=0, help="Faults, of all kinds in turn.")] = 11,
+    requests: Annotated[
+        int, typer.Option(min=1, help="Requests under which they happen.")
+    ] = 22_000,
+    seed: Annotated[int, typer.Option(min=0, help="The same plan and load each time.")] = 0,
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second, at most.")] = 1000,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON, as stdout's last line.")
+    ] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="An empty folder for the system; kept afterwards.", show_default=False),
+    ] = None,
+) -> None:
+    """Kill Weir's processes under load, and count what was lost, doubled or wrong.
+
+    Starts a system of its own in a temporary folder; it is removed when every promise was kept.
+    """
+    from services.faults.harness import Run, kept
+
+    try:
+        run = Run.of_seed(seed, kills, requests, rate)
+    except ValueError as error:
+        raise CommandError(str(error), code=2) from error
+    folder = home or Path(tempfile.mkdtemp(prefix="weir-faults-"))
+    if home is not None and home.exists() and any(home.iterdir()):
+        raise CommandError(f"--home {home}: it is not empty, and the run needs one of its own", 2)
+    report = _in(folder.resolve(), run, requests)
+    good = kept(report)
+    if home is None and good:
+        shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        print_json(report)
+    else:
+        err.print_json(data=report)
+    if not good:
+        raise CommandError(
+            f"promises were broken; `weir faults --kills {kills} --requests {requests} --seed "
+            f"{seed}` repeats the plan and the load, and {folder} has the logs and the data"
+        )
+
+
+def _in(home: Path, run: Any, requests: int) -> dict[str, Any]:
+    """Start a system in the folder, do the run, stop the system."""
+    from services.command.demo import await_champion
+    from services.command.starting import log_to, start
+    from services.faults.inject import small_disk
+    from services.faults.running import Running
+    from services.supervisor import Supervisor
+    from streams.observe import stop_on_signals
+    from streams.settings import Settings
+
+    for name in ("WEIR_BOOTSTRAP", "WEIR_CLICKHOUSE_HOST"):
+        if name in os.environ:
+            raise CommandError(f"{name} is set: the harness kills only a system of its own", 2)
+    os.environ["WEIR_HOME"] = str(home)  # before anything reads the settings
+    nothing: dict[str, Any] = {}
+    settings = Settings(**nothing).model_copy(update={"home": home, "task": TASK})
+    log_to(home / "logs" / "supervisor.log")
+    stop = threading.Event()
+    stop_on_signals(stop)
+    megabytes = DISK_MB_LEAST + DISK_MB_A_MILLION * requests // 1_000_000
+    with contextlib.ExitStack() as stack:
+        disk = stack.enter_context(small_disk(home / "store", megabytes))
+        if disk:
+            note(f"disk_full is skipped: {disk}")
+        supervisor = stack.enter_context(Supervisor(home, stop))
+        started = start(supervisor, settings, without={"console"}, say=note)
+        if started is None or not await_champion(started, stop):
+            raise CommandError("stopped before the run began")
+        system = started.system
+        running = Running(system.settings, started.contract, (*system.ground, *system.others))
+        stack.callback(running.stop_second, violent=True)
+        note(f"seed {run.seed}: {len(run.plan)} faults over {requests} requests in {home}")
+        report: dict[str, Any] = run.execute(running, started.task, disk, note)
+        note("stopping")
+    return report

@@ -1,0 +1,169 @@
+"""A whole deployment through the command: up, use it, down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.broker import free_port
+from services.supervisor import read_run_state
+from tests.services.command_line import command, weir
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+START_S = 400
+"""Six processes, four of which import scikit-learn, on a machine that others use too."""
+
+
+class Running:
+    """A started deployment of the task that ``weir init`` writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {"WEIR_HOME": str(folder / "home")}
+
+    def weir(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return weir(*arguments, env=self.env, cwd=self.folder, timeout=timeout)
+
+    def ok(self, *arguments: str, timeout: float = 60) -> str:
+        done = self.weir(*arguments, timeout=timeout)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    deployment = Running(tmp_path_factory.mktemp("deployment"))
+    deployment.ok("init", "tumours")
+    deployment.ok("up", "--task", "tumours.py:Tumours", timeout=START_S)
+    yield deployment
+    deployment.weir("down", timeout=120)
+
+
+FEATURES = {"radius": 14.1, "texture": 19.3, "smoothness": 0.1, "concavity": 0.09}
+
+
+def test_everything_runs_and_is_well(running: Running) -> None:
+    found = json.loads(running.ok("status", "--json"))
+    assert found["running"]
+    assert {process["name"]: process["well"] for process in found["processes"]} == dict.fromkeys(
+        ("broker", "store", "worker", "sink", "trainer", "console"), True
+    )
+    assert "tumours-worker" in found["groups"]
+    assert "tumours" in running.ok("status")
+
+
+def test_a_request_is_answered_traced_and_kept(running: Running) -> None:
+    request = json.dumps({"request_id": "one", **FEATURES})
+    (answer,) = [json.loads(x) for x in running.ok("send", request, "--json").splitlines()]
+    assert (answer["request_id"], answer["features"]) == ("one", FEATURES)
+    assert answer["status"] in ("answered", "deferred")
+
+    query = "SELECT request_id, status FROM predictions WHERE request_id = 'one'"
+    while not (rows := running.ok("sql", query, "--json")):  # the sink follows
+        pass
+    assert json.loads(rows) == {"request_id": "one", "status": answer["status"]}
+
+    while (found := json.loads(running.ok("trace", "one", "--json")))["clickhouse"] == "0 records":
+        pass
+    assert [event["record"] for event in found["events"]][:2] == ["request", "prediction"]
+    assert all(event["kept_in"] in ("both", "topic") for event in found["events"])
+
+
+def test_a_request_outside_its_ranges_is_rejected_with_the_reason(running: Running) -> None:
+    request = json.dumps({"request_id": "far", **FEATURES, "radius": 99})
+    assert "rejected: " in running.ok("send", request)
+    found = json.loads(running.ok("trace", "far", "--json"))
+    dead = [event for event in found["events"] if event["record"] == "dead_letter"]
+    assert [event["value"]["reason"] for event in dead] == ["invalid"]
+
+
+def test_sql_prints_tables_and_csv_and_cannot_write(running: Running) -> None:
+    assert running.ok("sql", "SELECT 1 AS a, NULL AS b").split() == ["a", "b", "1", "NULL"]
+    assert running.ok("sql", "SELECT 1 AS a", "--format", "csv") == '"a"\n1\n'
+    refused = running.weir("sql", "DROP TABLE predictions")
+    assert (refused.returncode, "readonly" in refused.stderr) == (1, True)
+    wrong = running.weir("sql", "SELECT nonsense")
+    assert wrong.returncode == 1
+    assert "nonsense" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_a_version_is_listed_and_a_new_one_can_be_asked_for(running: Running) -> None:
+    while not (versions := json.loads(running.ok("models", "--json"))):  # it is being trained
+        pass
+    assert versions[0]["role"] == "champion"
+    asked = json.loads(running.ok("retrain", "--reason", "to see", "--json"))
+    rows = running.ok("tail", "retrain", "--from-beginning", "-n", "2", "--json").splitlines()
+    assert [json.loads(row)["value"]["reason"] for row in rows][-1] == "to see"
+    assert json.loads(rows[-1])["value"]["event_id"] == asked["event_id"]
+
+
+def test_a_second_start_in_the_same_home_is_refused(running: Running) -> None:
+    again = running.weir("up", "--task", "tumours.py:Tumours")
+    assert again.returncode == 1
+    assert "runs in" in again.stderr
+
+
+def test_all_configuration_problems_are_told_at_once_and_nothing_starts(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "bad.py").write_text(
+        "from streams.task import Binary, Number, Task\n"
+        "Bad = Task(name='Bad Name', features=[Number('x', low=2, high=1)],"
+        " target=Binary('y'), candidates={}, fallback=1)\n"
+    )
+    env = {"WEIR_HOME": str(tmp_path / "home"), "WEIR_CONSOLE_PORT": str(port)}
+    import socket
+
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", port))
+        busy.listen()
+        done = weir("up", "--task", "bad.py:Bad", env=env, cwd=tmp_path)
+    assert done.returncode == 2
+    for problem in ("'Bad Name'", "low 2 is above high 1", "candidates", "fallback 1"):
+        assert problem in done.stderr
+    assert f"port {port} of 127.0.0.1 is taken by" in done.stderr
+    assert not read_run_state(tmp_path / "home").running
+
+
+def test_a_child_that_fails_at_start_is_told_with_its_log(tmp_path: Path) -> None:
+    weir("init", "tumours", env={}, cwd=tmp_path)
+    (tmp_path / "home" / "store").mkdir(parents=True)
+    (tmp_path / "home" / "store" / "metadata").write_text("this is no folder")
+    env = {"WEIR_HOME": str(tmp_path / "home")}
+    done = weir("up", "--task", "tumours.py:Tumours", env=env, cwd=tmp_path, timeout=START_S)
+    assert done.returncode == 1
+    assert "store" in done.stderr
+    assert "store.log" in done.stderr
+    assert not read_run_state(tmp_path / "home").running
+
+
+def test_ctrl_c_stops_a_foreground_start_in_order(tmp_path: Path) -> None:
+    weir("init", "tumours", env={}, cwd=tmp_path)
+    home = tmp_path / "home"
+    arguments = ("up", "--foreground", "--task", "tumours.py:Tumours", "--no-page")
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("WEIR_")}
+    with subprocess.Popen(
+        command(*arguments, "--without", "sink", "--without", "trainer"),
+        env={**environment, "WEIR_HOME": str(home)},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "Ctrl-C stops everything" in line:
+                pids = [p.pid for p in read_run_state(home).processes.values()]
+                process.send_signal(signal.SIGINT)
+        assert process.wait() == 0, "".join(lines)
+    assert len(pids) == 3
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert lines[-1] == "stopped\n"
