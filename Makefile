@@ -1,10 +1,11 @@
 # make demo    the whole loop on real flights         ARGS="--for 60s --json"
 # make test    unit, system and page tests            ARGS="tests/streams -k gate"
+# make bench   Weir against its peers; renews docs/performance.md   ARGS=--quick
 # make lint    ruff and mypy
 # make setup   what they all need; each does it itself where it is missing
 # make clean   remove what set-up and the tools made (not .weir/, which holds your data)
 SHELL := /bin/bash
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test bench lint clean
 
 setup:
 	@infra/bootstrap.sh run
@@ -15,9 +16,12 @@ demo:
 test:
 	@infra/bootstrap.sh test && exec .venv/bin/pytest $(ARGS)
 
+bench:
+	@infra/bootstrap.sh bench && exec .venv/bin/weir bench --report docs/performance.md $(ARGS)
+
 lint:
 	@infra/bootstrap.sh lint && .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
 
 clean:
-	rm -rf .venv .uv infra/broker/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .uv infra/broker/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find schemas streams services tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what Weir runs on, in this checkout: uv, the locked Python packages, Java, the broker's jars.
 #
-#   infra/bootstrap.sh [run|test|lint]     default: run
+#   infra/bootstrap.sh [run|test|bench|lint]     default: run
 #
 # Does only what is missing: a second call takes no time and downloads nothing. As root on Debian it
 # installs missing system packages by apt; elsewhere it names them and ends.
@@ -17,8 +17,8 @@ fail() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 case "$PURPOSE" in
-  run | test | lint) ;;
-  *) fail "no set-up for '$PURPOSE': it is run, test or lint" ;;
+  run | test | bench | lint) ;;
+  *) fail "no set-up for '$PURPOSE': it is run, test, bench or lint" ;;
 esac
 
 # --- System packages -------------------------------------------------------------------------------
@@ -138,7 +138,9 @@ sync_packages() {
   local wanted groups=() stamp=".venv/.weir-$PURPOSE"
   wanted="$(cat uv.lock pyproject.toml | sha256sum)"
   [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
-  [[ $PURPOSE == run ]] || groups=(--group "$PURPOSE")
+  case "$PURPOSE" in
+    test | lint) groups=(--group "$PURPOSE") ;;
+  esac
   need_uv
   # Only Pythons of this machine: uv would fetch one from outside the package index.
   export UV_PYTHON_DOWNLOADS=never
@@ -151,8 +153,22 @@ sync_packages() {
   printf '%s\n' "$wanted" >"$stamp"
 }
 
+# What the benchmark compares with: an environment of its own, from a lock of its own.
+sync_peers() {
+  local wanted peers=tests/benchmarks/peers stamp=.venv-bench/.weir-bench
+  wanted="$(cat "$peers/uv.lock" "$peers/pyproject.toml" | sha256sum)"
+  [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
+  need_uv
+  export UV_PYTHON_DOWNLOADS=never
+  say "installing the benchmark's peers"
+  UV_PROJECT_ENVIRONMENT="$PWD/.venv-bench" "$UV" sync --quiet --frozen --project "$peers" \
+    --python .venv/bin/python
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
 need_system_packages
 sync_packages
+if [[ $PURPOSE == bench ]]; then sync_peers; fi
 if [[ $PURPOSE != lint ]] && ! jars_are_there; then
   say "fetching the broker's jars (45 MB, once)"
   .venv/bin/python -m services.broker

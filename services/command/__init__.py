@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from services.command import (
+    bench,
     contracts,
     demo,
     faults,
@@ -42,6 +43,7 @@ COMMANDS = (
     sql.sql,
     models.models,
     models.retrain,
+    bench.bench,
 )
 
 

@@ -1,0 +1,237 @@
+"""`weir bench`: Weir and its peers in one run, on one broker, under the same load.
+
+    python -m tests.benchmarks.bench [--quick] [--only weir,quix] [--report docs/performance.md]
+
+For each system, on topics of its own: start it; wait until predictions come from every partition;
+warm it up; offer a backlog and time its predictions; offer 1,000, 5,000 and 10,000 requests/s and
+take the time from publish to visible. Progress goes to stderr, tables to stdout; the last line is
+one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.broker import Broker, free_port
+from services.supervisor.child import Child
+from tests.benchmarks import report
+from tests.benchmarks.load import Backlog, Latency, Load
+from tests.benchmarks.systems import PEER_PYTHON, Running, Stage, System
+
+SYSTEMS = (
+    System("weir_exactly_once", "Weir, complete", "exactly once"),
+    System("weir_at_least_once", "Weir, complete", "at least once"),
+    System("faust_event", "Faust, event by event", "at least once", "faust_event.py", backlog=0.1),
+    System("faust_take", "Faust, take(500)", "at least once", "faust_take.py", backlog=0.25),
+    System("quix", "Quix Streams", "at least once", "quix.py", backlog=0.2),
+    System("bytewax", "Bytewax, batched", "at least once", "bytewax_batched.py"),
+    System(
+        "limit_at_least_once",
+        "confluent-kafka loop",
+        "at least once",
+        "confluent_loop.py",
+        ("at_least_once",),
+    ),
+    System(
+        "limit_exactly_once",
+        "confluent-kafka loop",
+        "exactly once",
+        "confluent_loop.py",
+        ("exactly_once",),
+    ),
+)
+TWO_WORKERS = System("weir_two_workers", "Weir, 2 workers", "exactly once", workers=2)
+SERVING_ONLY = System(
+    "weir_serving_only",
+    "Weir, serving agent alone",
+    "exactly once",
+    module="tests.benchmarks.serving_only",
+)
+EXTRA = (TWO_WORKERS, SERVING_ONLY)
+WARM_UP_RATE, WARM_UP_S = 1000, 3.0
+RATES = (1000, 5000, 10_000)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is offered."""
+
+    backlog: int
+    seconds: float
+    rates: tuple[int, ...] = RATES
+
+
+FULL = Size(200_000, 20.0)
+QUICK = Size(40_000, 5.0)
+
+
+@dataclass
+class Measured:
+    """What one system did."""
+
+    system: System
+    backlog: Backlog | None = None
+    cpu_us: float = 0.0
+    latency: dict[int, Latency] = field(default_factory=dict)
+
+
+def measure(stage: Stage, system: System, size: Size, rates: tuple[int, ...]) -> Measured:
+    """Backlog, then each rate; a rate that leaves requests unanswered ends the process after it."""
+    measured = Measured(system)
+    left = list(rates)
+    first = True
+    while first or left:
+        with stage.running(system) as running:
+            load = Load(stage.bootstrap, running.requests, running.predictions, running.codec)
+            load.until_answered()
+            load.latency(WARM_UP_RATE, WARM_UP_S)
+            _wait_until_idle(running)
+            load.until_answered()
+            if first:
+                _backlog(load, running, measured, int(size.backlog * system.backlog))
+                first = False
+            _wait_until_idle(running)
+            while left:
+                rate = left.pop(0)
+                latency = load.latency(rate, size.seconds)
+                measured.latency[rate] = latency
+                say(f"  {rate:,}/s: p50 {latency.p50:.1f} p99 {latency.p99:.1f} ms")
+                running.check()
+                if latency.answered < latency.offered:
+                    break
+                _wait_until_idle(running)
+            load.close()
+    return measured
+
+
+def _backlog(load: Load, running: Running, measured: Measured, n: int) -> None:
+    before = running.cpu_s()
+    measured.backlog = load.backlog(n)
+    running.check()
+    _wait_until_idle(running)
+    measured.cpu_us = (running.cpu_s() - before) / n * 1e6
+    backlog = measured.backlog
+    say(
+        f"  backlog of {n:,}: {backlog.rate:,.0f} records/s, all in {backlog.seconds:.1f} s, "
+        f"CPU {measured.cpu_us:.0f} µs/record, {backlog.duplicates} duplicates"
+    )
+
+
+def _wait_until_idle(running: Running, timeout_s: float = 60.0) -> None:
+    """Wait until a system has done all that follows its predictions: it then takes little CPU."""
+    deadline = time.monotonic() + timeout_s
+    before = running.cpu_s()
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = running.cpu_s()
+        if now - before < 0.1:  # a fifth of a core: Faust's own idling is below that
+            return
+        before = now
+
+
+def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[str, Any]]:
+    """Start a broker, measure all systems on it, end it."""
+    broker = Broker(folder / "broker", port=free_port())
+    broker.prepare()
+    process = Child(broker.command(), {}, folder / "broker.log")
+    try:
+        broker.wait_until_ready(alive=lambda: not process.has_ended())
+        stage = Stage(broker.bootstrap, folder)
+        circumstances = report.circumstances()
+        say(f"load average before: {circumstances['load_average']}")
+        results = []
+        wanted = [s for s in (*SYSTEMS, *EXTRA) if not only or s.name in only]
+        if not only:  # the broker's JVM compiles what it does often: not on the first one's account
+            say("warming the broker up")
+            measure(stage, SYSTEMS[-1], Size(min(size.backlog, 100_000), 1.0), ())
+        for system in wanted:
+            say(f"{system.title}, {system.delivery}")
+            rates = () if system in EXTRA else size.rates
+            results.append(measure(stage, system, size, rates))
+        return results, circumstances
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def as_json(results: list[Measured]) -> dict[str, Any]:
+    """The figures that other programs read."""
+    by_name = {m.system.name: m for m in results}
+    rate = {name: round(m.backlog.rate) for name, m in by_name.items() if m.backlog}
+    workers = {"1": rate.get("weir_exactly_once"), "2": rate.get(TWO_WORKERS.name)}
+    return {
+        "throughput": {s.name: rate[s.name] for s in SYSTEMS if s.name in rate},
+        "latency_ms": {
+            name: {
+                str(offered): {
+                    "p50": round(latency.p50, 2),
+                    "p99": round(latency.p99, 2),
+                    "p999": round(latency.p999, 2),
+                    "max": round(latency.max, 2),
+                }
+                for offered, latency in m.latency.items()
+            }
+            for name, m in by_name.items()
+            if m.latency
+        },
+        "workers": {n: value for n, value in workers.items() if value is not None},
+    }
+
+
+def say(line: str) -> None:
+    """Progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure, print, and write the page where asked."""
+    parser = argparse.ArgumentParser(prog="weir bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print the JSON object only")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the load: a few minutes")
+    parser.add_argument("--backlog", type=int, metavar="N", help="requests in the backlog")
+    parser.add_argument("--seconds", type=float, metavar="S", help="seconds at each rate")
+    parser.add_argument("--only", default="", metavar="NAME,…", help="these systems only")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="renew this page's figures")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of logs")
+    chosen = parser.parse_args()
+    only = set(filter(None, chosen.only.split(",")))
+    unknown = only - {s.name for s in (*SYSTEMS, *EXTRA)}
+    if unknown:
+        parser.error(f"no system is called {', '.join(sorted(unknown))}")
+    if not PEER_PYTHON.exists():
+        sys.exit("weir bench: the peers' environment .venv-bench is missing; `make bench` makes it")
+    os.environ.setdefault("WEIR_BENCH_TASK", "bench")
+    size = QUICK if chosen.quick else FULL
+    size = Size(chosen.backlog or size.backlog, chosen.seconds or size.seconds)
+    folder = Path(tempfile.mkdtemp(prefix="weir-bench-"))
+    began = datetime.now(UTC)
+    try:
+        results, circumstances = run(size, only, folder)
+    except BaseException:
+        say(f"logs are in {folder}")
+        raise
+    if chosen.keep:
+        say(f"logs are in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    circumstances |= {"began": began, "size": size}
+    figures = as_json(results)
+    if not chosen.json:
+        report.show(results, circumstances, figures)
+    if chosen.report:
+        report.write(chosen.report, results, circumstances, figures)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A worker with the serving agent alone: what the other agents cost is the difference.
+
+Not a product: nobody joins, counts or measures. `python -m tests.benchmarks.serving_only`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+import faust
+from threadpoolctl import threadpool_limits
+
+from schemas.topics import BY_NAME
+from streams.app import clock
+from streams.codecs import codecs
+from streams.following import Following
+from streams.observe import Health, configure_logging, serve_observability
+from streams.serving import Serving
+from streams.settings import Settings
+from streams.task import load_task
+from streams.transport.app import App
+
+
+def main() -> None:
+    """Run it until SIGTERM."""
+    configure_logging("worker")
+    settings = Settings()  # type: ignore[call-arg]
+    task = load_task(settings.task)
+    threadpool_limits(limits=1)
+    by_record = codecs(task, settings.home)
+    key = settings.signing_key.get_secret_value().encode()
+    models = Following(task, by_record["model"], settings.librdkafka(), settings.artifacts, key)
+    app = App(
+        group=f"{task.name}-worker",
+        worker=settings.worker,
+        client=settings.librdkafka(),
+        mode=settings.delivery,
+        batch_max=settings.batch_max,
+        restore=lambda offsets: None,
+        close=lambda: None,
+    )
+    serving = Serving(task, by_record, models.current, installed_version("weir"), clock)
+    app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving)
+    models.start()
+    serve_observability(settings.health_port, lambda: _health(app, models))
+    faust.Worker(
+        app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True
+    ).execute_from_commandline()
+
+
+def _health(app: App, models: Following) -> Health:
+    current = models.current()
+    partitions = len(app.consumer.assignment()) if app.ready else 0
+    return Health(
+        app.ready, {"version": current.version.id if current else "", "partitions": partitions}
+    )
+
+
+if __name__ == "__main__":
+    main()
