@@ -8,7 +8,7 @@ const POINT_SPACE = 9; // px
 
 // `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y; `steps` (ms)
 // are what the x axis may count by; `hollow` says which points are drawn as rings.
-export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, steps, marks, hollow }) {
+export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, decades, steps, marks, hollow }) {
   const axis = { stroke: () => color("--soft"), font: '12px system-ui, sans-serif', ticks: { show: false } };
   const grid = { stroke: () => color("--grid"), width: 1 };
   const options = {
@@ -18,10 +18,10 @@ export function chart(target, { series, time, axisTime = time, value, axisValue 
     tzDate: (ms) => uPlot.tzDate(new Date(ms), "Etc/UTC"),
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 7 }, sync: sync ? { key: sync } : undefined },
-    scales: { y: { range: (_, low, high) => limits(low, high, zero) } },
+    scales: { y: decades ? { distr: 3, range: (_, low, high) => wholeDecades(low, high) } : { range: (_, low, high) => limits(low, high, zero) } },
     axes: [
       { ...axis, grid: { show: false }, size: 30, space: 90, incrs: steps, values: (_, splits, axis, space, step) => splits.map((ms) => axisTime(ms, step)) },
-      { ...axis, grid, size: 52, values: (_, splits) => splits.map(axisValue) },
+      { ...axis, grid, size: 52, ...(decades && { splits: (u) => powers(u.scales.y), filter: (_, splits) => splits }), values: (_, splits) => splits.map(axisValue) },
     ],
     series: [
       {},
@@ -87,6 +87,18 @@ function drawPoints(u, hollow) {
     });
   });
   ctx.restore();
+}
+
+// A delay may be a thousand times the usual one: both are to be seen.
+function wholeDecades(low, high) {
+  if (low === null || high === null) return [1, 1000];
+  const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  return [10 ** from, 10 ** Math.max(to, from + 1)];
+}
+
+function powers({ min, max }) {
+  const [from, to] = [Math.round(Math.log10(min)), Math.round(Math.log10(max))];
+  return Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i));
 }
 
 // A value between two gaps has no line to be seen by.

@@ -6,6 +6,7 @@ import * as format from "./format.js";
 
 const KEPT_S = 600;
 const MEAN_S = 5;
+const LEAST_MS = 0.1;
 const STEPS_S = [5, 10, 15, 30, 60, 120, 300];
 const NAMES = ["requests", "predictions", "outcomes", "p50", "p99"];
 const LINES = {
@@ -31,7 +32,7 @@ export function start({ points: all, began: second }) {
     const shared = { sync: "now", zero: true, steps: STEPS_S.map((s) => s * 1000), time: format.clock, axisTime: format.axisClock };
     charts = {
       throughput: chart($("chart-throughput"), { ...shared, series: LINES.throughput, value: (n) => `${format.count(n)} /s`, axisValue: format.compact }),
-      latency: chart($("chart-latency"), { ...shared, series: LINES.latency, value: (ms) => `${format.millis(ms)} ms`, axisValue: format.compact }),
+      latency: chart($("chart-latency"), { ...shared, decades: true, series: LINES.latency, value: (ms) => `${format.millis(ms)} ms`, axisValue: format.compact }),
     };
     legend($("legend-throughput"), LINES.throughput);
     legend($("legend-latency"), LINES.latency);
@@ -64,8 +65,11 @@ export function draw() {
   const data = Object.fromEntries(NAMES.map((name, i) => [name, i < 3 ? smooth(columns[i]) : columns[i]]));
   const at = times.map((t) => t * 1000);
   charts.throughput.set([at, data.requests, data.predictions, data.outcomes]);
-  charts.latency.set([at, data.p50, data.p99]);
+  charts.latency.set([at, positive(data.p50), positive(data.p99)]);
 }
+
+// What a logarithmic scale can show.
+const positive = (values) => values.map((ms) => (ms === null ? null : Math.max(ms, LEAST_MS)));
 
 // Means over the last seconds, as the figures are: batches arrive in bursts.
 function smooth(values) {

@@ -34,6 +34,7 @@ const KINDS = {
 const NEEDS_TRUTH = new Set(Object.keys(METRICS).filter((name) => !["share_deferred", "share_labelled", "predictions"].includes(name)));
 const DASHES = { canary: [6, 3], shadow: [2, 3], candidate: [8, 3, 2, 3] };
 const STEPS = [1, 2, 3, 4, 7, 14, 28, 56, 91, 182, 365];
+const DAY_MS = 86_400_000;
 const OPEN_SCORED = 30; // outcomes that an open window is drawn from: of fewer it says nothing
 const AGAIN_TICKS = 2;
 const BEHIND = 3; // slides of the window: a sink that writes every second or two is not late
@@ -113,7 +114,7 @@ function make(metric, lines) {
   });
 }
 
-// One line a version and role. A window is drawn at the start of its last slide: its newest day.
+// One line a version and role. A window is drawn in the middle of its last slide: its newest day.
 function series(rows, metric, every) {
   const lines = new Map(), newest = Math.max(...rows.map((r) => r.window_end));
   for (const one of rows) {
@@ -121,7 +122,7 @@ function series(rows, metric, every) {
     if (NEEDS_TRUTH.has(metric) && one.scored < (isOpen(one, newest) ? OPEN_SCORED : 1)) continue;
     const key = JSON.stringify([one.version, one.role]);
     if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, values: new Map() });
-    lines.get(key).values.set(one.window_end - every, { value: one[metric], open: isOpen(one, newest) });
+    lines.get(key).values.set(one.window_end - every / 2, { value: one[metric], open: isOpen(one, newest) });
   }
   return [...lines.values()].sort((a, b) => Math.min(...a.values.keys()) - Math.min(...b.values.keys()));
 }
@@ -132,9 +133,11 @@ const isOpen = (one, newest) => !one.complete && one.window_end === newest;
 const marks = () => tookOver.map(({ version, event_time }) => ({ x: event_time, label: `▾ ${format.shortVersion(version)}`, color: colorOf(version) }));
 
 function span(ms) {
-  const { every } = format.windowKind(answer.window), end = ms + every;
+  const { every } = format.windowKind(answer.window), end = ms + every / 2;
   const one = answer.rows.find((r) => r.window_end === end);
-  if (!one || one.window_end - one.window_start === 86_400_000) return format.eventDate(ms);
+  const length = one ? one.window_end - one.window_start : DAY_MS;
+  if (length === DAY_MS) return format.eventDate(ms);
+  if (length < DAY_MS) return format.eventTime(one.window_start);
   return `${format.eventDay(one.window_start)} – ${format.eventDate(end - 1)}`;
 }
 
@@ -172,7 +175,7 @@ function table(metric) {
   const rows = [...answer.rows].sort((a, b) => b.window_end - a.window_end).slice(0, TABLE_ROWS);
   const { every } = format.windowKind(answer.window), newest = rows[0]?.window_end;
   $("windows-rows").replaceChildren(...rows.map((one) => row(
-    ["Window", `${span(one.window_end - every)}${isOpen(one, newest) ? " (open)" : ""}`, "when"],
+    ["Window", `${span(one.window_end - every / 2)}${isOpen(one, newest) ? " (open)" : ""}`, "when"],
     ["Version", `${format.shortVersion(one.version)} ${one.role === "none" ? "" : one.role}`],
     ["Predictions", format.count(one.predictions), "num"],
     ...columns.filter((c) => c !== "predictions").map((c) => [METRICS[c].name, METRICS[c].show(one[c]), "num"]),
