@@ -1,0 +1,169 @@
+"""A run of the harness: load and faults, until everything is drained, then the account."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.topics import BY_NAME
+from services.faults import account, recount, tables
+from services.faults.inject import Injector, Recovery, skipped_reasons
+from services.faults.load import Load
+from services.faults.plan import Fault, Kind, make_plan
+from services.faults.reading import Reading
+from services.faults.running import FaultError, Running
+from services.faults.traffic import Expected, Traffic
+from services.faults.visible import Visible
+from streams.task import Task
+
+SENT_S = 600.0
+"""Longest time for the load to get from one fault to the next."""
+QUIET_S = 4.0
+"""Nothing is added to any topic for so long when the system may have finished: windows that change
+are told of once a second, and the sink inserts twice a second."""
+GIVE_UP_S = 60.0
+"""When nothing is added for so long and something is still missing, it does not come any more."""
+LOOK_S = 0.3
+
+ZERO = (
+    *("lost", "duplicates", "refused", "unasked", "outcomes_lost", "outcomes_double_counted"),
+    *("sink_lost", "sink_duplicates", "metrics_wrong", "retrains_lost", "retrains_doubled"),
+    *("poison_untold", "poison_told_twice"),
+    *("dead_letters_lost", "dead_letters_doubled", "dead_letters_unexpected"),
+)
+"""The figures that are 0 when every promise is kept."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Run:
+    """One run: `of_seed` plans it, `execute` does it."""
+
+    seed: int
+    requests: int
+    rate: float
+    plan: list[Fault]
+    recoveries: list[Recovery] = field(default_factory=list)
+    unrecovered: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_seed(cls, seed: int, faults: int, requests: int, rate: float) -> Run:
+        """Plan a run. ValueError where there are too few requests for the faults."""
+        return cls(seed, requests, rate, make_plan(seed, faults, requests))
+
+    def execute(self, running: Running, task: Task, disk: str, say: Say) -> dict[str, Any]:
+        """Do it; the report. disk: why the store's disk cannot be filled, or ''."""
+        began = time.monotonic()
+        bursts = [fault.at for fault in self.plan if fault.kind is Kind.POISON]
+        traffic = Traffic(self.seed, self.requests, bursts)
+        expected = traffic.expected()
+        kafka = running.settings.librdkafka()
+        with (
+            Load(traffic, task, kafka, self.rate) as load,
+            Visible(task.name, task.partitions, kafka, load.published_at) as visible,
+        ):
+            injector = Injector(running, task, visible, lambda: load.sent, disk)
+            self._do(injector, load, say)
+            load.finish(SENT_S + self.requests / self.rate)
+            say(f"all published after {time.monotonic() - began:.0f} s; draining")
+            with Reading(running.contract, kafka, list(task.segments)) as reading:
+                figures, wrong = _drain(reading, running, task, expected, injector.retrains, say)
+                counts = dict(reading.counts)
+            latency = visible.latency_ms()
+        return {
+            "seed": self.seed,
+            "requests": self.requests,
+            **{name: figures[name] for name in ZERO},
+            "faults": dict(Counter(str(r.fault.kind) for r in self.recoveries if not r.skipped)),
+            "recovery_s": account.recovery_figures(
+                (str(r.fault.kind), r.seconds) for r in self.recoveries if not r.skipped
+            ),
+            "longest_wait_s": account.recovery_figures(
+                (str(r.fault.kind), r.worst_s) for r in self.recoveries if not r.skipped
+            ),
+            "skipped": skipped_reasons(self.recoveries),
+            "unrecovered": self.unrecovered,
+            "latency_ms": latency,
+            "records": counts,
+            "rate": self.rate,
+            "seconds": round(time.monotonic() - began, 1),
+            "wrong": wrong,
+        }
+
+    def _do(self, injector: Injector, load: Load, say: Say) -> None:
+        for number, fault in enumerate(self.plan):
+            load.allow(fault.at, slowly=False)
+            load.wait_until_sent(fault.at, SENT_S)
+            # While the fault is on, requests go on and leave the next fault its moment.
+            following = self.plan[number + 1].at if number + 1 < len(self.plan) else self.requests
+            load.allow(following, slowly=True)
+            try:
+                recovery = injector.inject(fault)
+            except FaultError as error:
+                self.unrecovered.append(f"{fault.kind} at request {fault.at}: {error}")
+                say(f"not recovered: {self.unrecovered[-1]}")
+                return  # one that is not over makes the next one mean nothing
+            self.recoveries.append(recovery)
+            load.check()
+            how = recovery.skipped or f"{recovery.seconds:.1f} s"
+            say(f"{number + 1}/{len(self.plan)} {fault.kind} at request {fault.at}: {how}")
+
+
+def kept(report: Mapping[str, Any]) -> bool:
+    """Whether a report shows every promise kept."""
+    return not any(report[name] for name in ZERO) and not report["unrecovered"]
+
+
+def _drain(
+    reading: Reading,
+    running: Running,
+    task: Task,
+    expected: Expected,
+    retrains: list[str],
+    say: Say,
+) -> tuple[dict[str, int], list[str]]:
+    """Read until nothing is missing, or nothing comes any more; the figures, and what is wrong."""
+    quiet_since, judged = time.monotonic(), False
+    while True:
+        if reading.advance():
+            quiet_since, judged = time.monotonic(), False
+        quiet = time.monotonic() - quiet_since
+        stored = tables.counts(running)
+        behind = sum(max(0, n - stored.get(name, 0)) for name, n in reading.counts.items())
+        over = quiet > GIVE_UP_S
+        if over or (quiet > QUIET_S and not behind and not judged):
+            figures, wrong = figures_of(reading, running, task, expected, retrains)
+            judged = True
+            if over or not any(figures[name] for name in ZERO):
+                return figures, wrong
+            say("waiting: " + ", ".join(f"{n} {figures[n]}" for n in ZERO if figures[n]))
+        time.sleep(LOOK_S)
+
+
+def figures_of(
+    reading: Reading, running: Running, task: Task, expected: Expected, retrains: list[str]
+) -> tuple[dict[str, int], list[str]]:
+    """Every figure of ``ZERO``, and a line for each of the first windows that are wrong."""
+    predictions, asked = reading.predictions()
+    outcomes, known = reading.outcomes()
+    wanted = recount.windows(asked, known, task.windows, task.segments)
+    told = {"topic": recount.latest(reading.metrics()), "ClickHouse": tables.metrics(running)}
+    wrong = [
+        f"{where}: {line}"
+        for where, found in told.items()
+        for line in recount.differences(wanted, found)
+    ]
+    forgetful = [name for name, topic in BY_NAME.items() if topic.cleanup == "compact"]
+    figures = {
+        **account.predictions_figures(expected, reading.requests(), predictions),
+        **account.outcomes_figures(expected, outcomes),
+        **account.dead_letter_figures(expected, reading.dead_letters()),
+        **account.sink_figures(reading.offsets(), tables.offsets(running), forgetful),
+        **account.trainer_figures(retrains, reading.models()),
+        "metrics_wrong": len(wrong),
+    }
+    return figures, wrong[:20]
