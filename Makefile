@@ -1,11 +1,12 @@
 # make demo    the whole loop on real flights         ARGS="--for 60s --json"
 # make test    unit, system and page tests            ARGS="tests/streams -k gate"
 # make bench   Weir against its peers; renews docs/performance.md   ARGS=--quick
+# make faults  100 faults over 1,000,000 requests, nothing lost     ARGS="--seed 7"
 # make lint    ruff and mypy
 # make setup   what they all need; each does it itself where it is missing
 # make clean   remove what set-up and the tools made (not .weir/, which holds your data)
 SHELL := /bin/bash
-.PHONY: setup demo test bench lint clean
+.PHONY: setup demo test bench faults lint clean
 
 setup:
 	@infra/bootstrap.sh run
@@ -18,6 +19,9 @@ test:
 
 bench:
 	@infra/bootstrap.sh bench && exec .venv/bin/weir bench --report docs/performance.md $(ARGS)
+
+faults:
+	@infra/bootstrap.sh run && exec .venv/bin/weir faults --kills 100 --requests 1000000 --rate 2000 --json $(ARGS)
 
 lint:
 	@infra/bootstrap.sh lint && .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
