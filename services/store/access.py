@@ -46,6 +46,7 @@ class Limits:
     max_execution_time_s: float = 60.0
     max_memory_bytes: int = 2 << 30
     max_result_rows: int = 5_000_000
+    max_result_bytes: int = 1 << 30  # what the store itself may have to hold of a result
 
     def settings(self) -> dict[str, str]:
         """The same as ClickHouse's settings; going over is an error, never a shorter answer."""
@@ -53,6 +54,7 @@ class Limits:
             "max_execution_time": str(self.max_execution_time_s),
             "max_memory_usage": str(self.max_memory_bytes),
             "max_result_rows": str(self.max_result_rows),
+            "max_result_bytes": str(self.max_result_bytes),
             "timeout_overflow_mode": "throw",
             "result_overflow_mode": "throw",
         }
@@ -63,10 +65,10 @@ _READER_SETTINGS = re.compile(
     r"(output_format_(?!schema)\w+|max_threads|max_block_size|extremes|join_use_nulls|final"
     r"|date_time_output_format|date_time_input_format|session_timezone|union_default_mode"
     r"|(select|except|intersect)_\w*mode|group_by_use_nulls|prefer_column_name_to_alias"
-    r"|max_(rows|bytes)_to_read|max_result_bytes|limit|offset|use_query_cache|log_queries"
+    r"|max_(rows|bytes)_to_read|limit|offset|use_query_cache|log_queries"
     r"|format_csv_\w+|bool_(true|false)_representation)\Z"
 )
-_LIMITS = {"max_execution_time", "max_memory_usage", "max_result_rows"}
+_LIMITS = {"max_execution_time", "max_memory_usage", "max_result_rows", "max_result_bytes"}
 
 # Root nodes of statements that only read, in EXPLAIN AST's words.
 _READING = re.compile(

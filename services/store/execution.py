@@ -72,7 +72,7 @@ class Executor:
         may have."""
         with self.engine.session() as session:
             limits = reader_settings({}, self.limits)
-            session.set({name: limits[name] for name in limits if name != "max_result_rows"})
+            session.set({k: v for k, v in limits.items() if not k.startswith("max_result_")})
             self.gatekeeper.judge(session, _text(call.statement), call.params)
 
     def _running(

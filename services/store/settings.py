@@ -20,6 +20,7 @@ class StoreSettings(BaseSettings):
         ge=10_000,
         description="Of one query of a reader; clients ask for 2,000 settings when they connect.",
     )
+    max_result_bytes: int = Field(default=1 << 30, gt=0, description="Of one query of a reader.")
     max_body_bytes: int = Field(
         default=512 << 20, gt=0, description="Of one request, decompressed."
     )
@@ -32,4 +33,9 @@ class StoreSettings(BaseSettings):
 
     def limits(self) -> Limits:
         """The limits of readers."""
-        return Limits(self.max_execution_time_s, self.max_memory_bytes, self.max_result_rows)
+        return Limits(
+            self.max_execution_time_s,
+            self.max_memory_bytes,
+            self.max_result_rows,
+            self.max_result_bytes,
+        )

@@ -175,7 +175,9 @@ def test_a_result_over_the_row_limit_is_a_typed_error_and_no_shorter_result(
 
 def test_limits_can_be_made_tighter_and_not_wider(store: RunningStore) -> None:
     assert code_of(store, "SELECT * FROM x.t", max_result_rows="1") == 396
+    assert code_of(store, "SELECT repeat('x', 10000)", max_result_bytes="100") == 396
     assert code_of(store, "SELECT 1", max_execution_time="1000") == 452
+    assert code_of(store, "SELECT 1", max_result_bytes="0") == 452
     assert code_of(store, "SELECT 1", max_result_rows="0") == 452
     assert code_of(store, "SELECT 1", dialect="prql") == 164
     assert code_of(store, "SELECT 1", format_schema_path="/etc") == 164

@@ -200,6 +200,22 @@ def test_a_restarted_store_loses_and_doubles_nothing(broker: RunningBroker, tmp_
     store.stop()
 
 
+def test_a_killed_broker_loses_and_doubles_nothing(
+    own_broker: RunningBroker, store: RunningStore, tmp_path: Path
+) -> None:
+    world = World(own_broker.bootstrap, store, tmp_path, "a_killed_broker")
+    sink = world.start_sink()
+    world.fill(500, ["requests"])
+    wait_for(lambda: world.count("requests") > 0, "some rows")
+    own_broker.kill()
+    own_broker.start()
+    world.fill(500, ["requests"], first=500)
+    world.wait_for_count("requests", 1000)
+    assert world.count("requests") == world.identities("requests") == 1000
+    sink.terminate()
+    assert sink.wait() == 0
+
+
 def test_a_store_that_starts_after_the_sink_is_waited_for(
     broker: RunningBroker, tmp_path: Path
 ) -> None:
