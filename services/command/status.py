@@ -165,6 +165,9 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
 
 
 def _says(process: dict[str, Any]) -> str:
-    """The health page's details that are worth a line."""
-    health = process["health"] or {}
-    return ", ".join(f"{k} {v}" for k, v in health.items() if k != "ok" and v not in ("", None))
+    """The health page's details that are worth a line; of numbers by topic, the sum."""
+    said = {
+        name: sum(value.values()) if isinstance(value, dict) else value
+        for name, value in (process["health"] or {}).items()
+    }
+    return ", ".join(f"{k} {v}" for k, v in said.items() if k != "ok" and v not in ("", None))
