@@ -66,10 +66,7 @@ class Additive:
         """The sum for each row, (n,) float64."""
         total = np.full(len(frame), self.bias)
         if self.numbers:
-            block = np.empty((len(self.numbers), len(frame)))
-            for row, name in zip(block, self.numbers, strict=True):
-                row[:] = frame[name].to_numpy()
-            block -= self.origin[:, None]
+            block = self._block(frame) - self.origin[:, None]
             null = np.isnan(block)
             if null.any():
                 block[null] = 0.0
@@ -80,6 +77,16 @@ class Additive:
         for name, table in self.tables:
             total += table[frame[name].array.codes]
         return total
+
+    def _block(self, frame: pd.DataFrame) -> Floats:
+        """The numbers, a row each.
+
+        All at once: pandas takes 50 µs to hand out one column, of which a batch of ten has as
+        many as one of thousands.
+        """
+        numbers = frame if not self.tables else frame[list(self.numbers)]
+        block: Floats = numbers.to_numpy(np.float64).T
+        return block
 
 
 def additive(estimator: Any, features: Sequence[Feature], samples: pd.DataFrame) -> Additive | None:

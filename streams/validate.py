@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 # size of a prediction, and with it the state of the join.
 MAX_CATEGORY_BYTES = 1024
 DAY_MS = 86_400_000
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,11 @@ def validate(task: Task, columns: Columns, now_ms: int) -> Checked:
     bad_times = _check_event_times(task, columns["event_time"].values, now_ms, problems)
     _check_entities(columns["entity"], problems)
     cleaned = dict(columns)
+    looked_at = (Integer, Category) if _all_in_range(task, columns) else (Feature,)
     for feature in task.features:
-        path = f"features.{feature.name}"
-        cleaned[path] = _check_feature(feature, columns[path], problems)
+        if isinstance(feature, looked_at):
+            path = f"features.{feature.name}"
+            cleaned[path] = _check_feature(feature, columns[path], problems)
     good = np.ones(n, bool)
     if problems:
         good[list(problems)] = False
@@ -115,6 +118,25 @@ def _check_feature(feature: Feature, column: Column, problems: dict[int, list[st
     elif isinstance(feature, Category):
         return _check_category(feature, column, present, problems)
     return column
+
+
+def _all_in_range(task: Task, columns: Columns) -> bool:
+    """Whether every Number of a batch is there, finite and in its range.
+
+    One comparison for all of them, as it is nearly always so; where it is not, each feature is
+    looked at by itself. Integers are not among them: a float64 does not hold them all.
+    """
+    numbers = [f for f in task.features if isinstance(f, Number)]
+    if not numbers:
+        return True
+    found = [columns[f"features.{feature.name}"] for feature in numbers]
+    if any(column.valid is not None for column in found):
+        return False
+    # The largest finite number bounds what has no bound: infinity is beyond it, and NaN no number.
+    low = [-_LARGEST if f.low is None else f.low for f in numbers]
+    high = [_LARGEST if f.high is None else f.high for f in numbers]
+    block = np.array([column.values for column in found], np.float64).T
+    return bool(((block >= low) & (block <= high)).all())
 
 
 def _check_range(
