@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.faults.plan import Fault, Kind
-from services.faults.running import WORKER, FaultError, Running, wait_for
+from services.faults.running import PATIENCE_S, WORKER, FaultError, Running, wait_for
 from services.faults.visible import Visible
 from services.registry import request_retrain
 from streams.task import Task
@@ -106,8 +106,8 @@ class Injector:
         begin = self._sent()
 
         def wait() -> None:
-            # Until so many are out that each partition has one, the load goes on by itself.
-            if not self._visible.wait_for(begin, 120.0):
+            # The load goes on meanwhile: each partition gets requests.
+            if not self._visible.wait_for(begin, PATIENCE_S):
                 raise FaultError(f"no predictions of requests after {begin} in every partition")
 
         return wait

@@ -23,7 +23,8 @@ STEP_S = 0.01
 """Time between two looks at what is due."""
 CATCH_UP_S = 0.5
 SLOW_S = 10.0
-"""When slow, what is left to the limit would last so long at the rate of the moment."""
+"""When slow, the first half of the way to the limit takes so long, two thirds twice as long, three
+quarters three times: there is always something left for who waits for it."""
 FLUSH_S = 180.0
 """Longest wait for the broker to acknowledge the last records."""
 
@@ -135,7 +136,7 @@ class Load:
         self.sent = 0
         self.published_at: npt.NDArray[np.float64] = np.zeros(traffic.requests)
         self._traffic, self._encoder, self._rate = traffic, Encoder(task), rate
-        self._limit, self._slowly = 0, False
+        self._limit, self._span, self._slowly = 0, 1, False
         self._change = threading.Condition()
         self._stop = False
         self._failure: str | None = None
@@ -175,6 +176,7 @@ class Load:
         """
         with self._change:
             self._limit, self._slowly = requests, slowly
+            self._span = max(1, requests - self.sent)
             self._change.notify_all()
 
     def wait_until_sent(self, requests: int, timeout_s: float) -> None:
@@ -228,7 +230,9 @@ class Load:
         while not self._stop:
             left = self._limit - request - self._slowly
             if left > 0:
-                pause = max(1 / self._rate, SLOW_S / left) if self._slowly else 1 / self._rate
+                pause = 1 / self._rate
+                if self._slowly:
+                    pause = max(pause, SLOW_S * self._span / left**2)
                 ahead = due + pause - time.monotonic()
                 if ahead <= STEP_S:
                     # What a busy machine held up is made up for, half a second of it at most.

@@ -21,7 +21,7 @@ from services.supervisor.child import Child
 from streams.settings import Settings
 
 LOOK_S = 0.05
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """A process, or a part of the work, that is not back within this time will not be."""
 ASK_S = 2.0
 SQL_S = 60.0
@@ -143,7 +143,9 @@ class Running:
         """The answer of ClickHouse as it comes. FaultError where there is none, with its reason."""
         settings = self.settings
         url = f"http://{settings.clickhouse_host}:{settings.clickhouse_port}/"
-        request = urllib.request.Request(url, statement.encode())
+        request = urllib.request.Request(
+            url, statement.encode(), {"Content-Type": "text/plain; charset=UTF-8"}
+        )
         if write:
             request.add_header("X-ClickHouse-User", settings.clickhouse_user)
             password = settings.clickhouse_password.get_secret_value()

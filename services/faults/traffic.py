@@ -1,6 +1,6 @@
 """What the load is: requests, truths and poison that follow from a seed alone.
 
-Request n has the id ``r<n>``; a poisoned request whose id can be read has ``p<n>``. Event time
+Request n has the id ``r<n>``; a poisoned request has ``p<n>``. Event time
 runs through ``SPAN_MS`` from the first request to the last, far less than the label horizon.
 """
 
@@ -77,8 +77,8 @@ class Poison:
 
 FLAVOURS: Mapping[str, tuple[str, bool]] = {
     "garbage": ("requests", False),
-    "empty": ("requests", False),
-    "unknown-schema": ("requests", False),
+    "empty": ("requests", True),
+    "unknown-schema": ("requests", True),
     "cut-off": ("requests", True),
     "unknown-site": ("requests", True),
     "out-of-range": ("requests", True),
@@ -86,7 +86,8 @@ FLAVOURS: Mapping[str, tuple[str, bool]] = {
     "impossible-truth": ("truth", False),
     "unknown-signal": ("signals", False),
 }
-"""By flavour: the topic, and whether its producer can be told (gets a rejected prediction)."""
+"""By flavour: the topic, and whether its producer can be told (gets a rejected prediction): its id
+can be read, or else its key is taken for it. Garbage comes without a key."""
 
 
 @dataclass(frozen=True)
