@@ -117,9 +117,9 @@ class Encoder:
                 {"request_id": id_, "event_time": 0, "kind": "undeclared", "value": None}
             ),
         }
-        return Item(
-            self._topic[FLAVOURS[bad.flavour][0]], id_.encode(), values.get(bad.flavour, good)
-        )
+        key = None if bad.flavour == "garbage" else id_.encode()
+        topic = self._topic[FLAVOURS[bad.flavour][0]]
+        return Item(topic, key, values.get(bad.flavour, good))
 
 
 class Load:
