@@ -141,8 +141,12 @@ class App(faust.App):
     @property
     def ready(self) -> bool:
         """Whether the worker is in the group and works on what it was given."""
-        consumer = self.consumer
-        return consumer.joined and consumer.flow_active and not self.rebalancing
+        # Not `self.consumer`: that makes one where there is none, and the health page's thread may
+        # be first to ask. Its tasks would then wait for an event loop that nobody runs.
+        consumer = self._consumer
+        if consumer is None:
+            return False
+        return bool(consumer.joined and consumer.flow_active and not self.rebalancing)
 
     def _committed(self, batch: RecordBatch) -> None:
         self.consumer.release(batch)
