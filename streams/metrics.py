@@ -13,7 +13,7 @@ from streams.store import Store, Stores
 from streams.tally import STAGE, Group, pane_ms, record, sums_of
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
-from streams.windows import Span, begun, ended_between, oldest_needed, spans_of
+from streams.windows import Span, begun, turned_between, oldest_needed, spans_of
 
 # How often a window that changes all the time is told of anew (the worker's clock).
 EMIT_EVERY_MS = 1_000
@@ -117,7 +117,7 @@ class Metrics:
         self._watermark = newest
         store.put(_WATERMARK, struct.pack(">q", newest))
         for window in self._windows:
-            for span in ended_between(window, newest if before is None else before, newest):
+            for span in turned_between(window, newest if before is None else before, newest):
                 for who in {
                     w for pane in span.panes(self._pane) for w in self._panes.get(pane, ())
                 }:

@@ -48,12 +48,18 @@ def begun(span: Span, window: Window, watermark: int) -> bool:
     return span.end - slide <= watermark
 
 
-def ended_between(window: Window, before: int, now: int) -> Iterator[Span]:
-    """The windows whose last slide event time has come to since `before` (at most 1,000)."""
+def turned_between(window: Window, before: int, now: int) -> Iterator[Span]:
+    """The windows that became worth telling of, or complete, as event time went on.
+
+    Those whose last slide began after `before` and up to `now`, and those that ended then, which
+    are the ones before them. After a leap of event time only the last 1,000 are looked at.
+    """
     length, slide = _ms(window)
     first = before // slide + 1
     last = now // slide
-    for number in range(max(first, last - 999), last + 1):
+    if last < first:
+        return
+    for number in range(max(first, last - 999) - 1, last + 1):
         end = number * slide + slide
         yield Span(window.name, end - length, end)
 
