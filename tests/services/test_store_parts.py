@@ -130,6 +130,12 @@ def test_what_the_url_holds_besides_settings() -> None:
     assert call.query_id
 
 
+def test_what_curl_sends_with_data_is_the_statement() -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    statement = b"SELECT count() FROM t WHERE a = 1 AND b = '%41&c=2'"
+    assert read_call({}, kind, statement, LIMIT).statement == statement
+
+
 def test_a_reader_gets_the_limits_and_then_readonly() -> None:
     limits = Limits(10, 1000, 100)
     settings = reader_settings(
