@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,7 +57,7 @@ def panel(now: Snapshot) -> RenderableType:
     progress = now.progress
     facts.add_row(
         "event time",
-        f"{_when(progress.event_time)}  ({now.speed:g} days a second, "
+        f"{_when(progress.event_time)}  ({_speed(now.speed)}, "
         f"{progress.position / max(1, progress.total):.1%} of the year)",
     )
     facts.add_row(
@@ -78,7 +79,7 @@ def panel(now: Snapshot) -> RenderableType:
         title="weir demo: flights from New York, 2013",
         subtitle="Ctrl-C stops everything in order",
         border_style="dim",
-        width=96,
+        width=108,
     )
 
 
@@ -113,12 +114,18 @@ def summary(report: Mapping[str, Any]) -> str:
     )
 
 
+def _speed(days_a_second: float) -> str:
+    if math.isinf(days_a_second):
+        return "as fast as is answered"
+    return f"{days_a_second:g} {'day' if days_a_second == 1 else 'days'} a second"
+
+
 def _windows(now: Snapshot) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="dim")
     shown.add_column("day")
     for name in ("scored", "deferred", "labelled", "accuracy", "ROC AUC", "log loss"):
         shown.add_column(name, justify="right")
-    shown.add_column("version")
+    shown.add_column("version", no_wrap=True)
     for window in ([now.week] if now.week else []) + now.days:
         figures = window.figures
         start = datetime.fromtimestamp(window.start / 1000, UTC)
