@@ -94,9 +94,9 @@ def build(task: Task, settings: Settings) -> App:
         close=close,
     )
     app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving)
-    app.stage("feedback", feedback.topics, feedback)
-    app.stage("tally", tally.topics, tally)
-    app.stage("metrics", [metrics.topic], metrics)
+    app.stage("feedback", feedback.topics, feedback, patient=True)
+    app.stage("tally", tally.topics, tally, patient=True)
+    app.stage("metrics", [metrics.topic], metrics, patient=True)
 
     @app.timer(1.0)
     async def tell_of_windows() -> None:

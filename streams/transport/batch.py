@@ -50,6 +50,27 @@ class RecordBatch:
         return int(self.offsets[-1]) + 1
 
 
+def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """Batches of one partition, in order, as one."""
+    if len(batches) == 1:
+        return batches[0]
+    headers: dict[int, Headers] = {}
+    at = 0
+    for batch in batches:
+        headers.update({at + i: found for i, found in batch.headers.items()})
+        at += len(batch)
+    return RecordBatch(
+        batches[0].topic,
+        batches[0].partition,
+        np.concatenate([batch.offsets for batch in batches]),
+        np.concatenate([batch.timestamps for batch in batches]),
+        [key for batch in batches for key in batch.keys],
+        [value for batch in batches for value in batch.values],
+        headers,
+        batches[0].generation,
+    )
+
+
 @dataclass(slots=True)
 class Output:
     """Records to publish to one topic; the key decides the partition unless one is given.

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -23,6 +23,10 @@ Mode = Literal["exactly_once", "at_least_once"]
 # Records that one transaction takes at most: a backlog then commits a few times a second, and
 # a consumer that reads committed records never waits long for a transaction's end.
 MOST_RECORDS_PER_COMMIT = 20_000
+# How long results of patient topics wait for a commit that others need: one of their own would be
+# what the next prediction waits for. And how many may wait: few of the consumer's places.
+LINGER_S = 0.05
+MOST_WAITING = 8
 # A commit that the broker does not answer within this time ends the worker: its successor
 # starts at the committed offsets. Longer than a broker's restart (about 5 s).
 COMMIT_TIMEOUT_S = 60.0
@@ -49,6 +53,8 @@ class Delivery:
     next commit takes them all. Under no load a commit takes one batch.
 
     agents_of: how many agents read each topic; a batch is done when each has its result.
+    patient: topics whose results nobody waits for; they ride with the others' commits, and cause
+    one of their own only after `LINGER_S`.
     release: told of every batch that is committed, so that the consumer fetches more.
     """
 
@@ -58,10 +64,12 @@ class Delivery:
         mode: Mode,
         transactional_id: str,
         agents_of: Mapping[str, int],
+        patient: Collection[str],
         release: Callable[[RecordBatch], None],
     ) -> None:
         self.mode = mode
         self._agents_of = agents_of
+        self._patient = patient
         self._release = release
         settings = {
             **config,
@@ -84,6 +92,7 @@ class Delivery:
         self._thread = ThreadPoolExecutor(1, "weir-commit")
         self._partial: dict[int, list[Result]] = {}
         self._ready: deque[list[Result]] = deque()
+        self._due_at = float("inf")  # when what is ready must be committed, in the loop's time
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -113,12 +122,27 @@ class Delivery:
             del self._partial[batch.number]
         self._ready.append(done)
         self._idle.clear()
-        self._arrived.set()
+        loop = asyncio.get_running_loop()
+        if batch is not None and batch.topic not in self._patient:
+            self._due_at = 0.0
+        elif self._due_at == float("inf"):
+            self._due_at = loop.time() + LINGER_S
+            loop.call_later(LINGER_S, self._arrived.set)
+        if self._is_due():
+            self._arrived.set()
+
+    def _is_due(self) -> bool:
+        """Whether what is ready should be committed now."""
+        if len(self._ready) >= MOST_WAITING:
+            return True
+        # A timer may fire early by the clock's resolution.
+        return bool(self._ready) and asyncio.get_running_loop().time() + 0.001 >= self._due_at
 
     def drop(self) -> None:
         """Forget all that is not committed: their partitions are lost, others will redo it."""
         self._partial.clear()
         self._ready.clear()
+        self._due_at = float("inf")
         self._arrived.set()
 
     async def quiet(self) -> None:
@@ -138,7 +162,7 @@ class Delivery:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            while self._ready:
+            while self._is_due():
                 taken = self._take()
                 try:
                     await loop.run_in_executor(self._thread, self._commit, taken)
@@ -152,7 +176,8 @@ class Delivery:
                 for result in taken:
                     if result.batch is not None:
                         self._release(result.batch)
-            self._idle.set()
+            if not self._ready:
+                self._idle.set()
 
     def _take(self) -> list[Result]:
         taken: list[Result] = []
@@ -161,6 +186,8 @@ class Delivery:
             results = self._ready.popleft()
             taken += results
             records += sum(len(output.values) for result in results for output in result.outputs)
+        if not self._ready:
+            self._due_at = float("inf")
         return taken
 
     def _commit(self, results: Sequence[Result]) -> None:

@@ -28,6 +28,7 @@ TICK_S = 0.001
 WARM_UP = 0.10
 TAIL = 0.05
 LOST_AFTER_S = 60.0
+PROBES = 64
 
 # The sender must get the interpreter back quickly from the reader, and the other way round.
 sys.setswitchinterval(0.0005)
@@ -160,20 +161,24 @@ class Load:
         assert len(record["features"]) == len(NAMES)
         return made
 
-    def until_answered(self, timeout_s: float = 90.0) -> None:
-        """Publish a few requests until predictions come back from all partitions."""
+    def until_answered(self, timeout_s: float = 120.0) -> None:
+        """Publish a few requests to all partitions and wait until just these are answered.
+
+        Partitions are read in order: whatever was sent before is answered then as well.
+        """
         reader = Reader(self._bootstrap, self._predictions, self._partitions)
         deadline = time.perf_counter() + timeout_s
         try:
-            sent = 0
-            while True:
-                self._paced.produce_batch(self._requests, self.messages(16))
-                self._paced.flush(10)
-                sent += 16
-                if reader.wait_for(sent, quiet_s=2.0, deadline=deadline):
-                    return
+            self._paced.produce_batch(self._requests, self.messages(PROBES))
+            self._paced.flush(10)
+            missing, at = set(range(self._next - PROBES, self._next)), 0
+            while missing:
                 if time.perf_counter() > deadline:
                     raise TimeoutError(f"no predictions in {self._predictions} for {timeout_s} s")
+                time.sleep(0.02)
+                while at < len(reader.arrivals):
+                    missing -= {int(m.key()[1:]) for m in reader.arrivals[at][1]}
+                    at += 1
         finally:
             reader.stop()
 
