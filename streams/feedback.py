@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import Counter
 
-from schemas.codec import MAX_ID_BYTES, Codec
-from schemas.columns import Column, Columns, constant
-from schemas.topics import BY_NAME
+from schemas.codec import Batch, Codec
+from schemas.topics import BY_NAME, INPUT_MAX_BYTES
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.join import KnownTruth, Verdict, judge, too_late
+from streams.horizon import NEVER
+from streams.join import MOST_TRUTHS, Chain, KnownTruth, Verdict, in_time, judge
+from streams.labels import bad_signals, bad_truths, newest_truth
+from streams.outcomes import Joined, Outcomes
 from streams.partitioner import partitions_of
-from streams.store import Store, Stores
+from streams.pending import Pending
+from streams.store import Stores
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
 
 STAGE = "feedback"
-HOUR_MS = 3_600_000
 REROUTED = "weir-rerouted"
+# A truth that is moved to its partition gets a header and another key, and must still fit.
+MOST_MOVED_BYTES = INPUT_MAX_BYTES - 1024
 
 TRUTHS = Counter("weir_truths", "Truths by what became of them", ["verdict"])
-EXPIRED = Counter("weir_expired", "Entries that left the join at the label horizon", ["kind"])
-
-# Keys of the store: a prediction, a truth, the index by which they leave, the watermark.
-_PREDICTION, _TRUTH, _INDEX, _WATERMARK = b"p", b"t", b"x", b"w"
-_FIRST_HOUR = -(1 << 62)
-_REJECTED = b""  # stands for a rejected request's prediction: its truth makes no outcome
-
-
-@dataclass(slots=True)
-class _Joined:
-    """Pairs that meet in one batch, as rows of outcomes to be."""
-
-    predictions: list[bytes]
-    truths: list[KnownTruth]
-    previous: list[bytes | None]
-
-    def add(self, prediction: bytes, truth: KnownTruth, previous: bytes | None = None) -> None:
-        self.predictions.append(prediction)
-        self.truths.append(truth)
-        self.previous.append(previous)
 
 
 class Feedback:
@@ -58,7 +42,8 @@ class Feedback:
         self._predictions = codecs["prediction"]
         self._truths = codecs["truth"]
         self._signals = codecs["signal"]
-        self._outcomes = codecs["outcome"]
+        self._outcome = codecs["outcome"]
+        self._outcomes = Outcomes(codecs["prediction"], codecs["truth"], task.horizon_ms)
         self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
         self._topic = {name: BY_NAME[name].topic(task.name) for name in BY_NAME}
         self._handlers = {
@@ -66,7 +51,7 @@ class Feedback:
             self._topic["truth"]: self._on_truths,
             self._topic["signals"]: self._on_signals,
         }
-        self._watermarks: dict[int, int] = {}
+        self._pending: dict[int, Pending] = {}
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -75,205 +60,180 @@ class Feedback:
 
     def close(self) -> None:
         """Forget what was read of stores that are closed."""
-        self._watermarks.clear()
+        self._pending.clear()
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Join one batch; the state changes with it."""
         store = self._stores.get(STAGE, batch.partition)
-        outputs = self._handlers[batch.topic](batch, store)
+        pending = self._pending.get(batch.partition)
+        if pending is None:
+            pending = Pending(store, self._task.horizon_ms, self._clock())
+            self._pending[batch.partition] = pending
+        outputs = self._handlers[batch.topic](batch, pending)
         return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
 
-    def _on_predictions(self, batch: RecordBatch, store: Store) -> list[Output]:
+    def _on_predictions(self, batch: RecordBatch, pending: Pending) -> list[Output]:
         decoded = self._predictions.decode(batch.values)
-        letters = [DeadLetter(f.position, f.reason, f.message) for f in decoded.failures]
-        ids = [id_.encode() for id_ in decoded.columns["request_id"].values]
-        known = store.get_many([_PREDICTION + id_ for id_ in ids])
-        truths = store.get_many([_TRUTH + id_ for id_ in ids])
-        times = decoded.columns["event_time"].values
-        rejected = decoded.columns["status"].values == "rejected"
-        joined = _Joined([], [], [])
+        columns = decoded.columns
+        ids = [id_.encode() for id_ in columns["request_id"].values]
+        known, chains = pending.predictions(ids), pending.chains(ids)
+        # Without features there is nothing that an outcome could say.
+        usable = (columns["status"].values != "rejected") & columns["features"].values
+        times = columns["event_time"].values
+        newest = _newest(pending.horizon.predictions, times, usable)
+        joined = Joined()
         seen: set[bytes] = set()
-        before = watermark = self._watermark(store, batch.partition)
-        answered = times[~rejected]
-        if len(answered) and (before is None or answered.max() > before):
-            watermark = self._watermarks[batch.partition] = int(answered.max())
-            store.put(_WATERMARK, struct.pack(">q", watermark))
         for row, id_ in enumerate(ids):
-            # Of two predictions for one id (a producer that sent a request twice) the first
-            # counts.
+            # Of two answers to one id (a producer that sent a request twice) the first counts.
             if known[row] is not None or id_ in seen:
+                continue
+            if not usable[row]:
+                # Its own time may be anything: it stays as long as those that came with it.
+                if newest[row] > NEVER:
+                    pending.put_rejected(id_, int(newest[row]))
                 continue
             seen.add(id_)
             value = batch.values[int(decoded.index[row])]
             assert value is not None
-            store.put(_PREDICTION + id_, _REJECTED if rejected[row] else value)
-            store.put(self._index(watermark, int(times[row]), _PREDICTION, id_), b"")
-            raw = truths[row]
-            if raw is not None and not rejected[row]:
-                joined.add(value, KnownTruth.unpack(raw))
-        outputs = self._outputs(batch, joined, letters)
-        if watermark is not None and watermark != before:
-            outputs += self._expire(store, batch.partition, before, watermark)
-        return outputs
+            pending.put_prediction(id_, value, int(times[row]))
+            if chains[row]:
+                on_time = in_time(chains[row], int(times[row]), self._task.horizon_ms)
+                joined.late += chains[row][on_time:]
+                if on_time:
+                    joined.add(value, chains[row][:on_time], None)
+        now_ms = self._clock()
+        if len(ids):
+            pending.horizon.saw_predictions(int(newest[-1]), now_ms)
+        return self._outputs(batch, pending, joined, _failures(decoded), now_ms)
 
-    def _on_truths(self, batch: RecordBatch, store: Store) -> list[Output]:
-        decoded = self._truths.decode(batch.values)
-        letters = [
-            DeadLetter(f.position, f.reason, f.message, f.request_id) for f in decoded.failures
-        ]
-        letters += self._bad_truths(decoded.columns, decoded.index)
+    def _on_truths(self, batch: RecordBatch, pending: Pending) -> list[Output]:
+        decoded = self._truths.decode(batch.values, INPUT_MAX_BYTES)
+        columns, now_ms = decoded.columns, self._clock()
+        letters = _failures(decoded) + bad_truths(self._task, columns, decoded.index, now_ms)
         bad = {letter.position for letter in letters}
-        ids = [id_.encode() for id_ in decoded.columns["request_id"].values]
-        away = partitions_of(ids, self._task.partitions) != batch.partition
-        predictions = store.get_many([_PREDICTION + id_ for id_ in ids])
-        known = dict(zip(ids, store.get_many([_TRUTH + id_ for id_ in ids]), strict=True))
-        truth, known_at = decoded.columns["truth"].values, decoded.columns["known_at"].values
-        joined = _Joined([], [], [])
-        watermark = self._watermark(store, batch.partition)
-        rerouted: list[int] = []
-        for row, id_ in enumerate(ids):
-            position = int(decoded.index[row])
-            if position in bad:
-                continue
-            if away[row] and not any(k == REROUTED for k, _ in batch.headers.get(position, ())):
-                rerouted.append(position)
-                continue
-            raw = known[id_]
-            old = None if raw is None else KnownTruth.unpack(raw)
-            same = old is not None and self._truths.read(old.value)["truth"] == truth[row]
-            verdict = judge(old, same, int(known_at[row]))
-            TRUTHS.labels(verdict.value).inc()
-            if verdict in (Verdict.REPEATED, Verdict.STALE):
-                continue
+        rows = [row for row, position in enumerate(decoded.index.tolist()) if position not in bad]
+        ids = [id_.encode() for id_ in columns["request_id"].values]
+        moves, misplaced = self._misplaced(batch, decoded.index, ids, rows)
+        letters += misplaced
+        gone = moves.keys() | {letter.position for letter in misplaced}
+        rows = [row for row in rows if int(decoded.index[row]) not in gone]
+        joined = self._join(batch, pending, decoded, ids, rows, letters)
+        newest = newest_truth(self._task, columns["known_at"].values[rows])
+        pending.horizon.saw_truths(newest, now_ms)
+        outputs = self._outputs(batch, pending, joined, letters, now_ms)
+        return [*outputs, _reroute(batch, moves)] if moves else outputs
+
+    def _join(
+        self,
+        batch: RecordBatch,
+        pending: Pending,
+        decoded: Batch,
+        ids: list[bytes],
+        rows: list[int],
+        letters: list[DeadLetter],
+    ) -> Joined:
+        """Take in the truths of some rows; refused ones become letters."""
+        wanted = [ids[row] for row in rows]
+        predictions = pending.predictions(wanted)
+        chains = dict(zip(wanted, pending.chains(wanted), strict=True))
+        truths = decoded.columns["truth"].values.tolist()
+        times = decoded.columns["known_at"].values.tolist()
+        joined = Joined()
+        for row, prediction in zip(rows, predictions, strict=True):
+            id_, position, before = ids[row], int(decoded.index[row]), chains[ids[row]]
             value = batch.values[position]
             assert value is not None
-            new = KnownTruth(
-                int(known_at[row]),
-                0 if old is None else old.revision + 1,
-                int(batch.offsets[position]),
-                int(batch.timestamps[position]),
-                value,
-            )
-            known[id_] = new.pack()
-            store.put(_TRUTH + id_, known[id_] or b"")
-            store.put(self._index(watermark, new.known_at, _TRUTH, id_), b"")
-            prediction = predictions[row]
-            if prediction:
-                joined.add(prediction, new, None if old is None else old.value)
-        outputs = self._outputs(batch, joined, letters)
-        if rerouted:
-            outputs.append(
-                _reroute(batch, rerouted, [batch.values[i] for i in rerouted], ids, decoded.index)
-            )
-        return outputs
+            offset, record_time = int(batch.offsets[position]), int(batch.timestamps[position])
+            new = KnownTruth(times[row], times[row], offset, record_time, value)
+            chain, verdict = self._judged(before, new, truths[row])
+            TRUTHS.labels(verdict.value).inc()
+            if len(chain) > MOST_TRUTHS:
+                message = f"its request has {MOST_TRUTHS} truths already, and no more are taken"
+                letters.append(DeadLetter(position, "invalid", message, id_.decode()))
+            elif chain is not before:
+                chains[id_] = chain
+                pending.put_chain(id_, chain)
+                if prediction and len(chain) > len(before):
+                    joined.add(prediction, chain, before[-1] if before else None)
+        return joined
 
-    def _bad_truths(self, columns: Columns, index: np.ndarray) -> list[DeadLetter]:
+    def _judged(self, chain: Chain, new: KnownTruth, truth: Any) -> tuple[Chain, Verdict]:
+        """The truths of a request after another one; the same object where nothing changes."""
+        last = chain[-1] if chain else None
+        same = last is not None and self._truths.read(last.value)["truth"] == truth
+        verdict = judge(last, same, new.known_at)
+        if verdict in (Verdict.FIRST, Verdict.CORRECTION):
+            return (*chain, new), verdict
+        if last is not None and verdict is Verdict.REPEATED and new.known_at > last.until:
+            return (*chain[:-1], last.again(new.known_at)), verdict
+        return chain, verdict
+
+    def _misplaced(
+        self,
+        batch: RecordBatch,
+        index: npt.NDArray[np.int64],
+        ids: list[bytes],
+        rows: list[int],
+    ) -> tuple[dict[int, bytes], list[DeadLetter]]:
+        """Truths that a client put elsewhere, by position; and those too large to be moved."""
+        right = partitions_of([ids[row] for row in rows], self._task.partitions)
+        moves: dict[int, bytes] = {}
         letters = []
-        high = self._clock() + 24 * HOUR_MS
-        rows = zip(
-            columns["request_id"].values,
-            columns["known_at"].values,
-            columns["truth"].values,
-            strict=True,
-        )
-        for row, (id_, known_at, truth) in enumerate(rows):
+        for at in np.flatnonzero(right != batch.partition).tolist():
+            row = rows[at]
             position = int(index[row])
-            size = len(id_.encode())
-            if not 0 < size <= MAX_ID_BYTES:
-                message = f"request_id has {size} bytes; it must have 1 to {MAX_ID_BYTES}"
-                letters.append(DeadLetter(position, "invalid-id", message))
-            elif not 0 <= known_at <= high:
-                message = f"known_at {known_at} is not between 1970 and a day from now"
-                letters.append(DeadLetter(position, "invalid", message, id_))
-            elif not self._task.target.fits(
-                truth.item() if isinstance(truth, np.generic) else truth
-            ):
-                message = f"truth {truth!r} is not a value of the {self._task.kind} target"
-                letters.append(DeadLetter(position, "invalid", message, id_))
-            elif self._task.kind == "regression" and not np.isfinite(truth):
-                message = f"truth {truth!r} must be finite"
-                letters.append(DeadLetter(position, "invalid", message, id_))
-        return letters
+            headers = batch.headers.get(position, ())
+            if any(name == REROUTED for name, _ in headers):
+                continue  # the topic has other partitions than the task says: it stays
+            size = len(batch.values[position] or b"") + len(ids[row])
+            size += sum(len(name) + len(value or b"") for name, value in headers)
+            if size <= MOST_MOVED_BYTES:
+                moves[position] = ids[row]
+                continue
+            message = (
+                f"it lies in partition {batch.partition}, its request in {right[at]}, and with "
+                f"{size} bytes it is too large to be moved; send it keyed by its request id"
+            )
+            letters.append(DeadLetter(position, "too-large", message, ids[row].decode()))
+        return moves, letters
 
-    def _on_signals(self, batch: RecordBatch, store: Store) -> list[Output]:
-        decoded = self._signals.decode(batch.values)
-        letters = [
-            DeadLetter(f.position, f.reason, f.message, f.request_id) for f in decoded.failures
-        ]
-        ids = decoded.columns["request_id"].values
-        kinds = decoded.columns["kind"].values
-        for row, position in enumerate(decoded.index):
-            size = len(ids[row].encode())
-            if not 0 < size <= MAX_ID_BYTES:
-                message = f"request_id has {size} bytes; it must have 1 to {MAX_ID_BYTES}"
-                letters.append(DeadLetter(int(position), "invalid-id", message))
-            elif kinds[row] not in self._task.signals:
-                declared = ", ".join(self._task.signals) or "none"
-                message = (
-                    f"kind {kinds[row][:64]!r} is not declared; the task's signals are: {declared}"
-                )
-                letters.append(DeadLetter(int(position), "unknown-signal", message, ids[row]))
-        return self._outputs(batch, _Joined([], [], []), letters)
+    def _on_signals(self, batch: RecordBatch, pending: Pending) -> list[Output]:
+        decoded = self._signals.decode(batch.values, INPUT_MAX_BYTES)
+        letters = _failures(decoded) + bad_signals(self._task, decoded.columns, decoded.index)
+        return [self._dead.output(batch, letters, self._clock())] if letters else []
 
     def _outputs(
-        self, batch: RecordBatch, joined: _Joined, letters: list[DeadLetter]
+        self,
+        batch: RecordBatch,
+        pending: Pending,
+        joined: Joined,
+        letters: list[DeadLetter],
+        now_ms: int,
     ) -> list[Output]:
         outputs = []
-        now_ms = self._clock()
-        if joined.predictions:
-            columns, keys, late = self._outcome_columns(joined, now_ms)
-            if len(keys):
-                values = self._outcomes.encode(columns, len(keys))
+        late = joined.late
+        if len(joined):
+            columns, too_late = self._outcomes.columns(joined, now_ms)
+            late = late + too_late
+            keys = [id_.encode() for id_ in columns["request_id"].values]
+            if keys:
+                values = self._outcome.encode(columns, len(keys))
                 outputs.append(Output(self._topic["outcomes"], keys, values))
-            if late:
-                outputs.append(self._dead_truths(batch.partition, late, "late-truth", now_ms))
         if letters:
             outputs.append(self._dead.output(batch, letters, now_ms))
-        return outputs
-
-    def _outcome_columns(
-        self, joined: _Joined, now_ms: int
-    ) -> tuple[Columns, list[bytes], list[KnownTruth]]:
-        """Outcomes of the pairs, and the truths that came after the horizon."""
-        decoded = self._predictions.decode(joined.predictions)
-        if decoded.failures:
-            raise ValueError(f"a pending prediction does not decode: {decoded.failures[0].message}")
-        times = decoded.columns["event_time"].values
-        late_rows = [
-            row
-            for row, truth in enumerate(joined.truths)
-            if too_late(int(times[row]), truth.known_at, self._task.horizon_ms)
+        gone = {"late-truth": late, "unknown-request": pending.expire(now_ms)}
+        outputs += [
+            self._dead_truths(batch.partition, truths, reason, now_ms)
+            for reason, truths in gone.items()
+            if truths
         ]
-        late = [joined.truths[row] for row in late_rows]
-        rows = np.setdiff1d(np.arange(len(times)), late_rows)
-        truths = self._truths.decode([joined.truths[row].value for row in rows]).columns
-        old = [joined.previous[row] for row in rows]
-        columns = {path: column.take(rows) for path, column in decoded.columns.items()}
-        n = len(rows)
-        columns |= {
-            "known_at": truths["known_at"],
-            "joined_at": constant(now_ms, n),
-            "revision": Column(np.array([joined.truths[row].revision for row in rows], np.int64)),
-            "truth": truths["truth"],
-            "previous_truth": self._previous(old),
-            "source": truths["source"],
-        }
-        return columns, [id_.encode() for id_ in columns["request_id"].values], late
-
-    def _previous(self, old: list[bytes | None]) -> Column:
-        n = len(old)
-        valid = np.array([value is not None for value in old], bool)
-        if not valid.any():
-            return constant(None, n)
-        truths = self._truths.decode([v for v in old if v is not None]).columns["truth"].values
-        values = np.zeros(n, truths.dtype)
-        values[valid] = truths
-        return Column(values, valid)
+        return outputs
 
     def _dead_truths(
         self, partition: int, truths: list[KnownTruth], reason: str, now_ms: int
     ) -> Output:
         """Dead letters of truths that were held for a while: they name their own records."""
+        truths = sorted(truths, key=lambda truth: truth.offset)
         ids = [self._truths.read(truth.value)["request_id"] for truth in truths]
         origin = RecordBatch(
             self._topic["truth"],
@@ -283,77 +243,37 @@ class Feedback:
             [id_.encode() for id_ in ids],
             [truth.value for truth in truths],
         )
-        words = {
-            "late-truth": "known more than the label horizon ({h}) after its request",
-            "unknown-request": "no prediction for this request id came within the horizon ({h})",
-        }
-        message = words[reason].format(h=self._task.horizon)
+        message = _WORDS[reason].format(h=self._task.horizon)
         letters = [DeadLetter(i, reason, message, id_) for i, id_ in enumerate(ids)]
         return self._dead.output(origin, letters, now_ms)
 
-    def _watermark(self, store: Store, partition: int) -> int | None:
-        """The newest event time of the partition's predictions; None before there is one."""
-        if partition not in self._watermarks:
-            raw = store.get_many([_WATERMARK])[0]
-            if raw is None:
-                return None
-            self._watermarks[partition] = struct.unpack(">q", raw)[0]
-        return self._watermarks[partition]
 
-    def _index(self, watermark: int | None, time_ms: int, kind: bytes, id_: bytes) -> bytes:
-        """The key by which an entry leaves: in the hour that its time passes the horizon.
-
-        One that is past it when it arrives leaves with the next hour that does.
-        """
-        hour = time_ms // HOUR_MS
-        if watermark is not None:
-            hour = max(hour, (watermark - self._task.horizon_ms) // HOUR_MS)
-        return _bucket(hour) + kind + id_
-
-    def _expire(self, store: Store, partition: int, before: int | None, now: int) -> list[Output]:
-        """Let go of what is past the horizon, each time event time enters a new hour."""
-        last = (now - self._task.horizon_ms) // HOUR_MS
-        first = _FIRST_HOUR if before is None else (before - self._task.horizon_ms) // HOUR_MS
-        if last <= first:
-            return []
-        orphans = []
-        for key, _ in store.scan(_bucket(first), _bucket(last)):
-            kind, id_ = key[9:10], key[10:]
-            store.delete(key)
-            EXPIRED.labels("prediction" if kind == _PREDICTION else "truth").inc()
-            if kind == _PREDICTION:
-                store.delete(_PREDICTION + id_)
-                store.delete(_TRUTH + id_)
-                continue
-            prediction, truth = store.get_many([_PREDICTION + id_, _TRUTH + id_])
-            if prediction is None and truth is not None:
-                store.delete(_TRUTH + id_)
-                orphans.append(KnownTruth.unpack(truth))
-        if not orphans:
-            return []
-        return [self._dead_truths(partition, orphans, "unknown-request", self._clock())]
+_WORDS = {
+    "late-truth": "known more than the label horizon ({h}) after its request",
+    "unknown-request": "no prediction for this request id came within the horizon ({h})",
+}
 
 
-def _bucket(hour: int) -> bytes:
-    # Shifted so that hours before 1970 sort before later ones.
-    return _INDEX + struct.pack(">Q", hour - _FIRST_HOUR)
+def _failures(decoded: Batch) -> list[DeadLetter]:
+    return [DeadLetter(f.position, f.reason, f.message, f.request_id) for f in decoded.failures]
 
 
-def _reroute(
-    batch: RecordBatch,
-    positions: list[int],
-    values: list[bytes | None],
-    ids: list[bytes],
-    index: np.ndarray,
-) -> Output:
-    """Truths that a client put elsewhere, on their way to the partition of their prediction."""
-    id_at = {int(position): id_ for position, id_ in zip(index, ids, strict=True)}
+def _newest(
+    before: int, times: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """The newest event time of the partition as of each row."""
+    newest: npt.NDArray[np.int64] = np.maximum.accumulate(
+        np.append(np.int64(before), np.where(usable, times, NEVER))
+    )[1:]
+    return newest
+
+
+def _reroute(batch: RecordBatch, moves: Mapping[int, bytes]) -> Output:
+    """Misplaced truths on their way to the partition of their prediction."""
+    mark = (REROUTED, str(batch.partition).encode())
     return Output(
         batch.topic,
-        [id_at[position] for position in positions],
-        [value for value in values if value is not None],
-        {
-            i: [*batch.headers.get(position, ()), (REROUTED, str(batch.partition).encode())]
-            for i, position in enumerate(positions)
-        },
+        list(moves.values()),
+        [batch.values[position] or b"" for position in moves],
+        {i: [*batch.headers.get(position, ()), mark] for i, position in enumerate(moves)},
     )
