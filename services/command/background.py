@@ -8,14 +8,20 @@ from typing import Any
 
 
 class Background:
-    """Runs ``work`` at once; ``done`` is set when it has ended, in whatever way."""
+    """Runs ``work``, at once or when told; ``done`` is set when it has ended, in whatever way."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], *, at_once: bool = True) -> None:
         self.done = threading.Event()
         self._work = work
         self._value: Any = None
         self._error: BaseException | None = None
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        if at_once:
+            self.start()
+
+    def start(self) -> None:
+        """Begin; once."""
+        self._thread.start()
 
     def _run(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -64,7 +65,7 @@ def demo(
     log_to(settings.home / "logs" / "supervisor.log")
     stop = threading.Event()
     stop_on_signals(stop)
-    timeline = Background(_timeline)
+    timeline = Background(_timeline, at_once=False)
     with Supervisor(settings.home, stop) as supervisor:
         began = time.monotonic()
         started = start(
@@ -75,6 +76,7 @@ def demo(
             later=not_needed_at_once(settings),
             known_task=True,
             say=note,
+            on_ground=timeline.start,
         )
         result = None
         if started is not None and await_champion(started, stop):
@@ -230,12 +232,14 @@ def seconds(text: str) -> float:
 
 
 def _speed(text: str) -> float:
-    from services.demo.replay import parse_speed
-
+    """Days a second; ``max`` is no limit. Read here: the replay's module imports scikit-learn."""
     try:
-        return parse_speed(text)
-    except Exception as error:
-        raise CommandError(f"--speed {text}: days a second, as in 0.5 or 10, or max", 2) from error
+        speed = math.inf if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise CommandError(f"--speed {text}: days a second, as in 0.5 or 10, or max", code=2)
+    return speed
 
 
 def _timeline() -> Timeline:

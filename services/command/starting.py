@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -55,27 +56,31 @@ def start(
     later: Collection[str] = (),
     known_task: bool = False,
     say: Say = lambda _: None,
+    on_ground: Callable[[], None] = lambda: None,
 ) -> Started | None:
     """Start everything, in the order in which it is needed; None where it was stopped meanwhile.
 
     The supervisor is entered: its lock keeps two starts apart. ``later`` names processes that are
     started last and not waited for. ``known_task``: the task comes with Weir, so its file is not
-    what could be wrong; it is loaded while the broker starts. Raises ConfigurationError before
-    anything runs; StartError, AdminError where something does not come up.
+    what could be wrong; it is loaded while the broker starts. ``on_ground`` is called when the
+    broker and ClickHouse are up, for work of the caller's beside the rest.
+
+    Raises ConfigurationError before anything runs; StartError, AdminError where something does
+    not come up.
     """
     # 1. Everything that can be wrong is told at once; so far nothing is recorded or started.
-    loading = Background(lambda: _load(settings))
-    if not known_task:
-        loading.done.wait()
-    system = _plan(loading if loading.done.is_set() else None, settings, explicit, without)
+    loading = None if known_task else Background(lambda: _load(settings))
+    system = _plan(loading, settings, explicit, without)
     # 2. The ground: broker and ClickHouse.
     for moved in _moved(settings, system.settings):
         say(moved)
     settings = system.settings
+    loading = loading or Background(lambda: _load(settings))
     if not _up(supervisor, system.ground, say):
         return None
     # 3. What other commands and older records need is kept before anybody can use it.
     task, contract = loading.result()
+    on_ground()
     record(contract, settings.home)
     remember(settings, contract)
     # 4. Topics, before anybody subscribes: Faust consumes nothing from one that is missing.
@@ -152,10 +157,24 @@ def _up(supervisor: Supervisor, specs: list[ProcessSpec], say: Say) -> bool:
     began = time.monotonic()
     names = ", ".join(spec.name for spec in specs)
     say(f"starting {names}")
-    if not supervisor.start(specs):
-        return False
+    try:
+        if not supervisor.start(specs):
+            return False
+    except StartError as error:
+        raise StartError(f"{error}\n{advice(str(error))}") from error
     say(f"ready after {time.monotonic() - began:.1f} s: {names}")
     return True
+
+
+def advice(failure: str) -> str:
+    """What a person can do about a process that did not come up."""
+    if re.search("address already in use|port not free", failure, re.IGNORECASE):
+        return "Another program took the port in the meantime: start again, it will use the next."
+    if re.search("memory|killed by SIGKILL", failure, re.IGNORECASE):
+        return "The machine seems short of memory: free some, then start again."
+    if "was not ready after" in failure:
+        return "The machine may be too busy: start again, what was done is kept."
+    return "When what the log says is put right, start again: nothing that was stored is lost."
 
 
 def absolute_task(reference: str) -> str:
