@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class ClickHouseError(CommandError):
 def client(context: Context) -> Client:
     """A client that may read only, in the task's database. ClickHouseError without an answer."""
     where = context.settings.clickhouse()
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what matters is raised
     try:
         connected = clickhouse_connect.get_client(
             **where, autogenerate_session_id=False, connect_timeout=3, query_retries=0
