@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import clickhouse_connect
 import stamina
 import structlog
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.contract import Contract
@@ -35,6 +36,7 @@ _UNWELL_S = 15.0
 def main() -> int:
     """Run the sink; the exit code is 0 after a stop, 3 if another sink took over, else 1."""
     observe.configure_logging("sink")
+    _without_frames()
     stamina.instrumentation.set_on_retry_hooks([])  # each retry is logged where it is decided
     settings, own = current(), SinkSettings()
     stop, health = threading.Event(), Health()
@@ -90,6 +92,13 @@ def _own_tables(
             owned = _take(settings, contract, stop, health)
             health.worked()
     return owned
+
+
+def _without_frames() -> None:
+    """Keep clickhouse-connect from importing pandas and PyArrow at the first insert, to ask
+    whether the rows are a data frame: a second of processor time, and 100 MB for ever. None is
+    what it sets itself where a library is not installed."""
+    options.pd = options.pd_time_test = options.arrow = options.pl = None
 
 
 def _take(settings: Settings, contract: Contract, stop: threading.Event, health: Health) -> _Owned:

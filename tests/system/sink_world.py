@@ -42,7 +42,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> An
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 class World:
@@ -120,7 +120,8 @@ class World:
             "WEIR_HEALTH_PORT": str(self.health_port),
             **self._env,
         }
-        return Child([sys.executable, "-m", "services.sink"], env, self.log)
+        self.sink = Child([sys.executable, "-m", "services.sink"], env, self.log)
+        return self.sink
 
     def health(self) -> tuple[int, Mapping[str, Any]]:
         answer = httpx.get(f"http://127.0.0.1:{self.health_port}/health")
@@ -148,7 +149,13 @@ class World:
         return int(self.store.reader().command(query))
 
     def wait_for_count(self, topic: str, count: int) -> None:
-        wait_for(lambda: self.count(topic) >= count, f"{count} rows of {topic}")
+        def arrived() -> bool:
+            if self.count(topic) >= count:
+                return True
+            assert not self.sink.has_ended(), self.log.read_text()[-3000:]
+            return False
+
+        wait_for(arrived, f"{count} rows of {topic}")
 
 
 def make_record(schema: Schema, number: int) -> dict[str, Any]:
