@@ -140,6 +140,9 @@ def main() -> None:
     # Batches are small: a second thread of OpenMP costs a predict more in waiting than it saves
     # (histogram boosting, 1,000 rows, 2 busy cores: 72 µs a row with two threads, 11 with one).
     threadpool_limits(limits=1)
+    # Fetching, agents and commits are threads that take turns in the interpreter. A commit takes it
+    # some five times, and each time would wait for up to 5 ms, the default, while agents compute.
+    sys.setswitchinterval(0.0005)
     app = build(task, settings)
     worker = faust.Worker(
         app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True

@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from services.broker import Broker, free_port
 from services.supervisor.child import Child
 from tests.benchmarks import report
@@ -157,7 +159,11 @@ def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[
         for system in wanted:
             say(f"{system.title}, {system.delivery}")
             rates = () if system in EXTRA else size.rates
-            results.append(measure(stage, system, size, rates))
+            try:
+                results.append(measure(stage, system, size, rates))
+            except (RuntimeError, OSError, KafkaException) as error:
+                # The others' figures are worth having; its own are missing, and so is a ratio.
+                say(f"  not measured: {error}; logs are in {folder}")
         return results, circumstances
     finally:
         process.terminate()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from schemas.codec import Codec
 from tests.benchmarks.task import NAMES, inputs
@@ -75,15 +75,25 @@ class Reader(threading.Thread):
                 "queued.max.messages.kbytes": 256 * 1024,
             }
         )
-        ends = []
-        for p in range(partitions):
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, p), 10)
-            ends.append(TopicPartition(topic, p, end))
-        self._consumer.assign(ends)
+        self._consumer.assign(
+            [TopicPartition(topic, p, self._end(topic, p)) for p in range(partitions)]
+        )
         self._over = threading.Event()
         self.arrivals: list[tuple[float, list[Any]]] = []
         self.count = 0
         self.start()
+
+    def _end(self, topic: str, partition: int) -> int:
+        """Where a partition ends; a new one is known everywhere only after a moment."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                where = TopicPartition(topic, partition)
+                return int(self._consumer.get_watermark_offsets(where, 10)[1])
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def run(self) -> None:
         """Poll until told to stop: one record as soon as there is one, and those behind it."""

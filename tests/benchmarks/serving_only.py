@@ -5,6 +5,7 @@ Not a product: nobody joins, counts or measures. `python -m tests.benchmarks.ser
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed_version
 
 import faust
@@ -27,6 +28,7 @@ def main() -> None:
     settings = Settings()  # type: ignore[call-arg]
     task = load_task(settings.task)
     threadpool_limits(limits=1)
+    sys.setswitchinterval(0.0005)  # as streams.app
     by_record = codecs(task, settings.home)
     key = settings.signing_key.get_secret_value().encode()
     models = Following(task, by_record["model"], settings.librdkafka(), settings.artifacts, key)
