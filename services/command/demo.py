@@ -7,16 +7,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.command.output import CommandError, err, note, print_json
 
 if TYPE_CHECKING:
-    from services.command.background import Background
     from services.command.starting import Started
     from services.demo.timeline import Timeline
     from streams.settings import Settings
@@ -24,10 +22,6 @@ if TYPE_CHECKING:
 TASK = "services.demo.flight_delay:FlightDelay"
 
 REDRAW_S = 0.25
-LINE_EVERY_S = 5.0
-DRAIN_S = 120.0
-"""Longest wait, after the replay, until everything that was published is answered and stored."""
-
 UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -66,6 +60,7 @@ def demo(
     stop = threading.Event()
     stop_on_signals(stop)
     timeline = Background(_timeline, at_once=False)
+    result = None
     with Supervisor(settings.home, stop) as supervisor:
         began = time.monotonic()
         started = start(
@@ -78,23 +73,27 @@ def demo(
             say=note,
             on_ground=timeline.start,
         )
-        result = None
         if started is not None and await_champion(started, stop):
+            from services.command.replaying import linger, run_replay
+
             note(f"running {time.monotonic() - began:.1f} s after the start")
-            result = _run(started, timeline.result(), stop, for_s, days_a_second, retrain_every)
+            result = run_replay(
+                started, timeline.result(), stop, for_s, days_a_second, retrain_every
+            )
+            if result is not None and for_s is None:
+                linger(started, result.report, stop)
         note("stopping")
     if result is None:
         note("stopped; `weir demo` goes on from here")
         return
-    report, gaps = result
     if as_json:
-        print_json(report)
+        print_json(result.report)
     else:
         from services.command.demo_view import summary
 
-        err.print(summary(report), soft_wrap=True)
-    if gaps:
-        raise CommandError("the system did not finish in time:\n" + "\n".join(gaps))
+        err.print(summary(result.report), soft_wrap=True)
+    if result.missing:
+        raise CommandError("the system did not finish in time:\n" + "\n".join(result.missing))
 
 
 def not_needed_at_once(settings: Settings) -> set[str]:
@@ -130,96 +129,6 @@ def await_champion(started: Started, stop: threading.Event) -> bool:
                 note(f"{text} ({time.monotonic() - began:.0f} s)")
                 told = phase
     return False
-
-
-def _run(
-    started: Started,
-    timeline: Timeline,
-    stop: threading.Event,
-    for_s: float | None,
-    speed: float,
-    retrain_every: int,
-) -> tuple[dict[str, Any], list[str]] | None:
-    """Replay and show it; the report, and what is missing, where it ended by itself."""
-    from services.command.background import Background
-    from services.command.context import Context
-    from services.command.demo_view import Snapshot, summary
-    from services.command.figures import Figures
-    from services.demo.backlog import Backlog
-    from services.demo.replay import Replay, scheduled_retrain
-    from services.demo.watch import Watch
-
-    kafka = {**started.settings.librdkafka(), "log_level": 0}
-    task, contract = started.task, started.contract
-    page = started.address("console", "page")
-    with (
-        Watch(task.name, task.partitions, kafka) as watch,
-        Figures(Context(started.settings, contract)) as figures,
-    ):
-        replay = Replay(
-            task,
-            timeline,
-            kafka,
-            speed=speed,
-            stop=stop,
-            backlog=Backlog(task, kafka),
-            on_month=scheduled_retrain(task, started.settings) if retrain_every else None,
-            retrain_every=retrain_every,
-            on_requests=watch.published,
-        )
-        running = Background(lambda: replay.run(for_s))
-
-        def snapshot() -> Any:
-            return Snapshot.of(replay.progress(), speed, watch, figures, page)
-
-        _show(running, snapshot)
-        running.result()
-        if stop.is_set():
-            return None
-        result = _finish(started, watch, stop)
-    if for_s is None and err.is_terminal:  # the year is over: what it led to can be looked at
-        err.print(summary(result[0]), soft_wrap=True)
-        note(f"the year is over{f'; see {page}' if page else ''}. Ctrl-C ends the demo")
-        stop.wait()
-    return result
-
-
-def _show(running: Background, snapshot: Callable[[], Any]) -> None:
-    from services.command.demo_view import line, panel
-
-    if not err.is_terminal:
-        while not running.done.wait(LINE_EVERY_S):
-            note(line(snapshot()))
-        return
-    from rich.live import Live
-
-    with Live(panel(snapshot()), console=err, auto_refresh=False) as live:
-        while not running.done.wait(REDRAW_S):
-            live.update(panel(snapshot()), refresh=True)
-        live.update(panel(snapshot()), refresh=True)
-
-
-def _finish(
-    started: Started, watch: Any, stop: threading.Event
-) -> tuple[dict[str, Any], list[str]]:
-    """Wait until all is answered and stored, then count everything back from the topics."""
-    from services.demo.ledger import Ledger
-    from services.demo.report import SinkRows, drain, report
-
-    contract, settings = started.contract, started.settings
-    sink_rows = SinkRows(settings, contract.task)
-    note("draining: every request answered, every truth joined, every record in ClickHouse")
-    told = time.monotonic()
-
-    def waiting(gaps: list[str]) -> None:
-        nonlocal told
-        if time.monotonic() - told > LINE_EVERY_S:
-            note("; ".join(gaps) or "all is there; waiting whether more comes")
-            told = time.monotonic()
-
-    with Ledger(contract, settings.librdkafka(), settings.home) as ledger:
-        gaps = drain(ledger, contract, sink_rows, deadline_s=DRAIN_S, stop=stop, on_wait=waiting)
-        return report(ledger, contract, watch.latency_ms(), sink_rows()), gaps
 
 
 def seconds(text: str) -> float:

@@ -109,11 +109,12 @@ def _absent(without: Sequence[str], no_page: bool) -> set[str]:
 
 def _stay(settings: Settings, explicit: set[str], absent: set[str], fd: int | None) -> None:
     """Run the system in this process until a signal ends it."""
+    from services.command.reports import Report
     from services.command.starting import log_to, start
     from services.supervisor import Supervisor
     from streams.observe import stop_on_signals
 
-    report = _Report(fd)
+    report = Report(fd)
     stop = threading.Event()
     stop_on_signals(stop)
     log_to(settings.home / "logs" / "supervisor.log")
@@ -179,37 +180,6 @@ def summary(settings: Settings, absent: set[str]) -> str:
     if "console" not in absent:
         lines += [f"page       http://127.0.0.1:{settings.console_port}/"]
     return "\n".join([*lines, f"logs       {settings.home / 'logs'}"])
-
-
-class _Report:
-    """Tells a person at the terminal, or the command that started this process."""
-
-    def __init__(self, fd: int | None) -> None:
-        self._to = None if fd is None else os.fdopen(fd, "w", buffering=1)
-
-    def say(self, text: str) -> None:
-        if self._to is None:
-            note(text)
-        else:
-            self._send({"kind": "say", "text": text})
-
-    def ready(self, text: str) -> None:
-        if self._to is None:
-            err.print(f"{text}\nCtrl-C stops everything", soft_wrap=True)
-        else:
-            self._send({"kind": "ready", "text": text})
-            self._to = None  # nobody listens any more
-
-    def failed(self, text: str, code: int) -> None:
-        self._send({"kind": "failed", "text": text, "code": code})
-
-    def _send(self, report: dict[str, Any]) -> None:
-        if self._to is not None:
-            # Whoever started this may be gone: the system goes on.
-            try:
-                self._to.write(json.dumps(report) + "\n")
-            except BrokenPipeError:
-                self._to = None
 
 
 def _nothing() -> Any:
