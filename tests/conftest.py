@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from services.broker import Broker, free_port
 from services.supervisor.child import Child
+
+# What must pass before a change lands passes or fails the same each time; everywhere else
+# Hypothesis goes on looking for new cases.
+settings.register_profile("ci", derandomize=True, database=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 class RunningBroker:

