@@ -41,8 +41,8 @@ def client(context: Context) -> Client:
     return connected
 
 
-def stream(client: Client, statement: str, format_: str) -> Iterator[bytes]:
-    """The result as ClickHouse writes it in one of its formats, in chunks."""
+def stream(client: Client, statement: str, format_: str | None) -> Iterator[bytes]:
+    """The result as ClickHouse writes it in a format (None: the statement's own), in chunks."""
     try:
         with client.raw_stream(statement, fmt=format_) as answer:
             while chunk := answer.read(1 << 16):

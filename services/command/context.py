@@ -25,6 +25,10 @@ TaskOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+DEMO_TASK = "services.demo.flight_delay:FlightDelay"
+"""The task that Weir comes with."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The deployment that a command is about."""
@@ -53,7 +57,11 @@ def open_context(task: str | None = None) -> Context:
     if task:
         settings = settings.model_copy(update={"task": task})
         return Context(settings, load_contract(task))
-    return Context(settings, current_contract(settings) or load_contract(settings.task))
+    found = current_contract(settings)
+    if found is None and "task" not in settings.model_fields_set:
+        # Nothing has run here yet, and the default's path is good in Weir's own folder only.
+        settings = settings.model_copy(update={"task": DEMO_TASK})
+    return Context(settings, found or load_contract(settings.task))
 
 
 def load_contract(reference: str) -> Contract:

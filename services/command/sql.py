@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -17,6 +19,12 @@ NULL = Text("NULL", style="dim")
 
 MOST_SHOWN = 1000
 """Rows of a table for a person; --format csv and json have no limit."""
+
+
+NUMERIC = ("Int", "UInt", "Float", "Decimal", "Nullable(Int", "Nullable(UInt", "Nullable(Float")
+
+OWN_FORMAT = re.compile(r"\bFORMAT\s+\w+\s*\Z", re.IGNORECASE)
+"""A query that says itself how its result is to be written."""
 
 
 class Format(StrEnum):
@@ -50,10 +58,11 @@ def sql(
         raise CommandError('say what to ask: weir sql "SELECT count() FROM predictions"', code=2)
     connected = client(context)
     chosen = Format.json if as_json else format_
-    if chosen is Format.table:
+    own = OWN_FORMAT.search(text) is not None
+    if chosen is Format.table and not own:
         _print_table(stream(connected, text, "JSONCompactStringsEachRowWithNamesAndTypes"))
         return
-    wire = "JSONEachRow" if chosen is Format.json else "CSVWithNames"
+    wire = None if own else "JSONEachRow" if chosen is Format.json else "CSVWithNames"
     for chunk in stream(connected, text, wire):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
@@ -62,18 +71,24 @@ def sql(
 def _print_table(chunks: Iterable[bytes]) -> None:
     import json
 
-    lines = b"".join(chunks).decode(errors="replace").split("\n")[:-1]
+    lines = [json.loads(line) for line in islice(_lines(chunks), MOST_SHOWN + 3)]
     if not lines:
         note("done")
         return
-    names, types, *found = (json.loads(line) for line in lines[: MOST_SHOWN + 2])
-    numeric = ("Int", "UInt", "Float", "Decimal", "Nullable(Int", "Nullable(UInt", "Nullable(Float")
+    names, types, *found = lines
     shown = table()
     for name, type_ in zip(names, types, strict=True):
-        shown.add_column(name, justify="right" if type_.startswith(numeric) else "left")
-    for row in found:
+        shown.add_column(name, justify="right" if type_.startswith(NUMERIC) else "left")
+    for row in found[:MOST_SHOWN]:
         shown.add_row(*(NULL if value in (None, "ᴺᵁᴸᴸ") else Text(value) for value in row))
     print_table(shown)
-    total = len(lines) - 2
-    if total > MOST_SHOWN:
-        note(f"the first {MOST_SHOWN:,} of {total:,} rows; --format csv prints all")
+    if len(found) > MOST_SHOWN:
+        note(f"the first {MOST_SHOWN:,} rows; --format csv prints all")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Lines as they come: what is not asked for is not read. Only a line feed ends one."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
