@@ -113,8 +113,15 @@ TOPICS: tuple[Topic, ...] = (
         "delete",
         "predictions joined with truth",
     ),
+    # The sums of the metrics are restored from it: for as long as a late truth may change a window.
     Topic(
-        "tallies", "tally", "pane", False, _WEEK, "delete", "internal: partial sums of the metrics"
+        "tallies",
+        "tally",
+        "pane",
+        False,
+        5 * _WEEK,
+        "delete",
+        "internal: partial sums of the metrics",
     ),
     Topic(
         "metrics", "metric", "window, version, segment", False, _YEAR, "delete", "metrics by window"

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from prometheus_client import Counter
 
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
-from streams.quality import Sums, measure
+from streams.dead_letters import DeadLetter, DeadLetters
+from streams.horizon import NEVER
+from streams.quality import Sums, check, measure
+from streams.sources import Sources
 from streams.store import Store, Stores
-from streams.tally import STAGE, Group, pane_ms, record, sums_of
+from streams.tally import STAGE, Group, pane_ms, record, sources_of, sums_of
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
-from streams.windows import Span, begun, turned_between, oldest_needed, spans_of
+from streams.windows import Span, begun, oldest_needed, spans_of
 
 # How often a window that changes all the time is told of anew (the worker's clock).
 EMIT_EVERY_MS = 1_000
+# Groups of one pane, at most: a segment by an open category must not grow without end.
+MOST_GROUPS = 10_000
 
-_WATERMARK = b"w"
+UNCOUNTED = Counter(
+    "weir_metrics_uncounted",
+    "Records that no window counts: their panes have left, or hold too many groups",
+    ["why"],
+)
+
+_WATERMARK, _SOURCE, _GROUP = b"w", b"s", b"g"
 _QUALITY = (
     *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
     *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
@@ -38,37 +51,43 @@ class Metrics:
     ) -> None:
         self._task = task
         self._windows = tuple(task.windows)
+        self._by_name = {window.name: window for window in task.windows}
         self._pane = pane_ms(task.windows)
         self._tallies = codecs["tally"]
         self._metrics = codecs["metric"]
+        self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
         self._stores = stores
         self._clock = clock
         self._topic = BY_NAME["metrics"].topic(task.name)
         self.topic = BY_NAME["tallies"].topic(task.name)
-        self._panes: dict[int, dict[Who, Sums]] = {}
-        self._dirty: set[tuple[Span, Who]] = set()
-        self._watermark: int | None = None
         self._emitted_at = 0
-        self._store: Store | None = None
-
-    def open(self) -> None:
-        """Read the sums from the store, as the worker gets the partition."""
-        store = self._store = self._stores.get(STAGE, 0)
-        self._panes.clear()
-        self._dirty.clear()
-        raw = store.get_many([_WATERMARK])[0]
-        self._watermark = struct.unpack(">q", raw)[0] if raw else None
-        for _, value in store.scan(b"g", b"h"):
-            group, sums = sums_of(self._tallies.read(value))
-            self._panes.setdefault(group.pane_start, {})[group[1:]] = sums
-            self._touch(group)
+        self.close()
 
     def close(self) -> None:
         """The partition goes."""
-        self._store = None
-        self._panes.clear()
-        self._dirty.clear()
-        self._watermark = None
+        self._store: Store | None = None
+        self._panes: dict[int, dict[Who, Sums]] = {}
+        self._dirty: set[tuple[Span, Who]] = set()
+        self._watermark = NEVER  # the newest event time: windows begin and end by it
+        self._oldest = NEVER  # the start of the oldest pane that is kept
+        self._sources = Sources(())
+
+    def open(self) -> None:
+        """Read the sums from the store, as the worker gets the partition."""
+        self.close()
+        store = self._store = self._stores.get(STAGE, 0)
+        raw = store.get_many([_WATERMARK])[0]
+        if raw:
+            self._watermark, self._oldest = struct.unpack(">2q", raw)
+        newest = {
+            key[1:].decode(): struct.unpack(">q", value)[0]
+            for key, value in store.scan(_SOURCE, _SOURCE + b"\xff")
+        }
+        self._sources = Sources(sources_of(self._task), newest, self._clock())
+        for _, value in store.scan(_GROUP, _GROUP + b"\xff"):
+            group, sums = sums_of(self._tallies.read(value))
+            self._panes.setdefault(group.pane_start, {})[group[1:]] = sums
+            self._touch(group)
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Add a batch of tallies to the sums."""
@@ -76,24 +95,36 @@ class Metrics:
             self.open()
         store = self._store
         assert store is not None
+        now = self._clock()
+        letters: list[DeadLetter] = []
         touched: dict[Group, Sums] = {}
         newest = self._watermark
-        for value in batch.values:
-            tally = self._tallies.read(value)  # our own records: one that is bad is a bug
-            group, delta = sums_of(tally)
-            sums = self._panes.setdefault(group.pane_start, {}).setdefault(group[1:], Sums())
-            sums.add(delta)
-            sums.add(Sums({"tallies": 1}))
-            touched[group] = sums
-            if tally["newest"] > -(1 << 62):
-                newest = tally["newest"] if newest is None else max(newest, tally["newest"])
-        self._advance(newest, store)
+        for position, value in enumerate(batch.values):
+            try:
+                tally = self._tallies.read(value)
+                group, delta = sums_of(tally)
+                check(self._task.kind, len(self._task.classes), delta)
+            except ValueError as error:
+                # Only Weir writes here, and this is not Weir's.
+                letters.append(DeadLetter(position, "undecodable", str(error)))
+                continue
+            self._saw(tally["source"], tally["newest"], now, store)
+            newest = max(newest, tally["newest"])
+            sums = self._sums(group, delta)
+            if sums is not None:
+                sums.add(delta)
+                sums.add(Sums({"tallies": 1}))
+                touched[group] = sums
         for group, sums in touched.items():
-            if group.pane_start in self._panes:
-                store.put(_key(group), self._tallies.write(record(group, sums, newest or 0)))
-                self._touch(group)
-        now = self._clock()
-        outputs = self._emit(now) if now - self._emitted_at >= EMIT_EVERY_MS else []
+            store.put(_key(group), self._tallies.write(record(group, sums, newest)))
+            self._touch(group)
+        self._advance(newest)
+        outputs = self._leave(now, store)
+        if now - self._emitted_at >= EMIT_EVERY_MS:
+            outputs += self._emit(now)
+        store.put(_WATERMARK, struct.pack(">2q", self._watermark, self._oldest))
+        if letters:
+            outputs.append(self._dead.output(batch, letters, now))
         return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
 
     def tick(self) -> Result | None:
@@ -104,53 +135,82 @@ class Metrics:
         outputs = self._emit(now)
         return Result(None, outputs) if outputs else None
 
+    def _saw(self, source: str, newest: int, now: int, store: Store) -> None:
+        if source and newest > NEVER and self._sources.saw(source, newest, now):
+            store.put(_SOURCE + source.encode(), struct.pack(">q", newest))
+
+    def _sums(self, group: Group, delta: Sums) -> Sums | None:
+        """The sums that a tally adds to; None where it comes too late or is one group too many."""
+        groups = self._panes.get(group.pane_start, {})
+        sums = groups.get(group[1:])
+        if sums is not None:
+            return sums
+        why = ""
+        if group.pane_start < self._oldest:
+            why = "late"
+        elif len(groups) >= MOST_GROUPS and group.segment:
+            why = "groups"
+        if why:
+            if why == "groups" or not group.segment:  # segments hold the same records again
+                names = ("predictions", "rejected", "outcomes")
+                UNCOUNTED.labels(why).inc(sum(delta.count(name) for name in names))
+            return None
+        sums = self._panes.setdefault(group.pane_start, {})[group[1:]] = Sums()
+        return sums
+
     def _touch(self, group: Group) -> None:
+        """Tell anew of the windows that hold the group's pane, and all of whose panes are kept."""
         for window in self._windows:
             for span in spans_of(window, group.pane_start):
-                self._dirty.add((span, group[1:]))
+                if span.start >= self._oldest:
+                    self._dirty.add((span, group[1:]))
 
-    def _advance(self, newest: int | None, store: Store) -> None:
-        """Move event time on: windows come to their end, old panes leave."""
-        before = self._watermark
-        if newest is None or (before is not None and newest <= before):
+    def _advance(self, newest: int) -> None:
+        """Move event time on: windows come to their end, and are told of once more."""
+        before, self._watermark = self._watermark, max(newest, self._watermark)
+        if before // self._pane == self._watermark // self._pane:
             return
-        self._watermark = newest
-        store.put(_WATERMARK, struct.pack(">q", newest))
-        for window in self._windows:
-            for span in turned_between(window, newest if before is None else before, newest):
-                for who in {
-                    w for pane in span.panes(self._pane) for w in self._panes.get(pane, ())
-                }:
-                    self._dirty.add((span, who))
-        oldest = oldest_needed(self._windows, newest, self._task.horizon_ms)
-        for pane in [pane for pane in self._panes if pane < oldest]:
+        for pane, groups in self._panes.items():
+            for window in self._windows:
+                for span in spans_of(window, pane):
+                    if before < span.end <= self._watermark and span.start >= self._oldest:
+                        self._dirty.update((span, who) for who in groups)
+
+    def _leave(self, now: int, store: Store) -> list[Output]:
+        """Let go of panes that no late truth can change any more, after a last word of them."""
+        slowest = self._sources.slowest(now)
+        if slowest is None:
+            return []
+        oldest = oldest_needed(self._windows, slowest, self._task.horizon_ms)
+        gone = [pane for pane in self._panes if pane < oldest]
+        outputs = self._emit(now) if gone else []
+        self._oldest = max(self._oldest, oldest)
+        for pane in gone:
             for who in self._panes.pop(pane):
                 store.delete(_key(Group(pane, *who)))
-        self._dirty = {(span, who) for span, who in self._dirty if span.end > oldest}
+        if gone:
+            self._dirty = {(span, who) for span, who in self._dirty if span.start >= self._oldest}
+        return outputs
 
     def _emit(self, now_ms: int) -> list[Output]:
         self._emitted_at = now_ms
-        watermark = -(1 << 62) if self._watermark is None else self._watermark
-        by_name = {window.name: window for window in self._windows}
         due = sorted(
-            (span, who) for span, who in self._dirty if begun(span, by_name[span.name], watermark)
+            (span, who)
+            for span, who in self._dirty
+            if begun(span, self._by_name[span.name], self._watermark)
         )
         self._dirty.difference_update(due)
         if not due:
             return []
-        records = [self._record(span, who, watermark, now_ms) for span, who in due]
+        records = [self._record(span, who, now_ms) for span, who in due]
         keys = [
             "|".join((r["window"], str(r["window_start"]), *who)).encode()
             for r, (_, who) in zip(records, due, strict=True)
         ]
         return [Output(self._topic, keys, self._metrics.write_many(records))]
 
-    def _record(self, span: Span, who: Who, watermark: int, now_ms: int) -> dict[str, Any]:
-        total = Sums()
-        for pane in span.panes(self._pane):
-            part = self._panes.get(pane, {}).get(who)
-            if part is not None:
-                total.add(part)
+    def _record(self, span: Span, who: Who, now_ms: int) -> dict[str, Any]:
+        total = _total(self._panes.get(pane, {}).get(who) for pane in span.panes(self._pane))
         version, role, segment, value = who
         predictions, outcomes = total.count("predictions"), total.count("outcomes")
         quality = measure(self._task.kind, len(self._task.classes), total)
@@ -164,7 +224,7 @@ class Metrics:
             "value": value,
             "revision": total.count("tallies"),
             "computed_at": now_ms,
-            "complete": watermark >= span.end,
+            "complete": self._watermark >= span.end,
             "predictions": predictions,
             "deferred": total.count("deferred"),
             "rejected": total.count("rejected"),
@@ -176,6 +236,14 @@ class Metrics:
         }
 
 
+def _total(parts: Iterable[Sums | None]) -> Sums:
+    total = Sums()
+    for part in parts:
+        if part is not None:
+            total.add(part)
+    return total
+
+
 def _key(group: Group) -> bytes:
     who = "\x1f".join(group[1:]).encode()
-    return b"g" + struct.pack(">Q", group.pane_start + (1 << 62)) + who
+    return _GROUP + struct.pack(">Q", group.pane_start + (1 << 62)) + who

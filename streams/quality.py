@@ -31,6 +31,8 @@ CLASS_BINS = 512
 CALIBRATION_BINS = 15
 # A probability of 0 or 1 that turns out wrong has an infinite log loss; scikit-learn clips too.
 EPSILON = float(np.finfo(np.float64).eps)
+# A variance that is this small beside the mean of the squares cannot be told from rounding.
+_LEAST_SPREAD = 1e-10
 
 
 def bin_of(probability: Floats, bins: int = BINS) -> Ints:
@@ -75,6 +77,21 @@ class Sums:
     def count(self, name: str) -> int:
         """A count, 0 where nothing was counted."""
         return self.counts.get(name, 0)
+
+
+def cells_of(kind: Kind, classes: int) -> int:
+    """How many cells the grid of a kind of task has."""
+    if kind == "binary":
+        return 2 * BINS
+    return classes * classes + 2 * (classes + 1) * CLASS_BINS if kind == "multiclass" else 0
+
+
+def check(kind: Kind, classes: int, sums: Sums) -> None:
+    """ValueError where sums have cells that are not on the task's grid."""
+    end = cells_of(kind, classes)
+    strange = [cell for cell in sums.cells if not 0 <= cell < end]
+    if strange:
+        raise ValueError(f"cell {strange[0]} is not one of the {end} of a {kind} task's grid")
 
 
 def measure(kind: Kind, classes: int, sums: Sums) -> dict[str, float]:
@@ -151,7 +168,7 @@ def _calibration_error(scores: Floats, hits: Floats, counts: Floats) -> float:
 def _multiclass(sums: Sums, n: int, k: int) -> dict[str, float]:
     cells = np.array(sorted(sums.cells), np.int64)
     weights = np.array([sums.cells[cell] for cell in cells], np.float64)
-    grid = np.zeros(k * k + 2 * k * CLASS_BINS + 2 * CLASS_BINS)
+    grid = np.zeros(cells_of("multiclass", k))
     grid[cells] = weights
     pairs = grid[: k * k].reshape(k, k)
     matrix = _confusion(
@@ -179,9 +196,11 @@ def _regression(sums: Sums, n: int) -> dict[str, float]:
     total, squares = sums.sums.get("truth", 0.0), sums.sums.get("truth_squared", 0.0)
     error = sums.sums.get("squared_error", 0.0)
     spread = squares - total * total / n
+    # Where nearly nothing is left of the squares, what is left is rounding.
+    tells = spread > squares * _LEAST_SPREAD
     return {
         "base_rate": total / n,
         "mae": sums.sums.get("absolute_error", 0.0) / n,
         "rmse": math.sqrt(max(error, 0.0) / n),
-        "r2": 1 - error / spread if n > 1 and spread > 0 else math.nan,
+        "r2": 1 - error / spread if n > 1 and tells else math.nan,
     }

@@ -14,6 +14,7 @@ from schemas.codec import Codec
 from schemas.columns import Columns
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
+from streams.horizon import NEVER
 from streams.quality import BINS, CLASS_BINS, EPSILON, Sums, bin_of
 from streams.task import Task, Window
 from streams.transport.batch import Output, RecordBatch, Result
@@ -36,6 +37,15 @@ def pane_ms(windows: Sequence[Window]) -> int:
     """Length of a pane: the largest span of which every window and slide is a multiple."""
     spans: list[timedelta] = [s for window in windows for s in (window.length, window.slide)]
     return math.gcd(*(round(span.total_seconds() * 1000) for span in spans))
+
+
+def sources_of(task: Task) -> list[str]:
+    """The names of all sources of tallies: each partition of what is tallied."""
+    return [
+        f"{BY_NAME[name].topic(task.name)}/{partition}"
+        for name in ("predictions", "outcomes")
+        for partition in range(task.partitions)
+    ]
 
 
 class Tally:
@@ -66,9 +76,13 @@ class Tally:
         if len(decoded):
             rows = decoded.columns["status"].values != "rejected"
             times = decoded.columns["event_time"].values
-            newest = int(times[rows].max()) if rows.any() else -(1 << 62)
+            newest = int(times[rows].max()) if rows.any() else NEVER
             groups = add(decoded.columns)
-            records = [record(group, sums, newest) for group, sums in groups.items()]
+            source = f"{batch.topic}/{batch.partition}"
+            records = [record(group, sums, NEVER, source) for group, sums in groups.items()]
+            # The last one alone tells how far the source has come: the records may be read apart,
+            # and a pane must not leave before all that this batch adds to it is there.
+            records[-1]["newest"] = newest
             keys = [str(group.pane_start).encode() for group in groups]
             outputs.append(Output(self._topic, keys, self._tallies.write_many(records)))
         if decoded.failures:
@@ -248,11 +262,12 @@ def _counted(cells: npt.NDArray[np.int64], sign: int) -> dict[int, int]:
     return dict(zip(found.tolist(), (sign * counts).tolist(), strict=True))
 
 
-def record(group: Group, sums: Sums, newest: int) -> dict[str, Any]:
+def record(group: Group, sums: Sums, newest: int, source: str = "") -> dict[str, Any]:
     """A group's sums as a tally record."""
     return {
         **group._asdict(),
         "newest": newest,
+        "source": source,
         "counts": sums.counts,
         "sums": sums.sums,
         "cells": list(sums.cells),
@@ -261,7 +276,7 @@ def record(group: Group, sums: Sums, newest: int) -> dict[str, Any]:
 
 
 def sums_of(tally: dict[str, Any]) -> tuple[Group, Sums]:
-    """What `record` made."""
+    """What `record` made. ValueError where its parts do not agree, so that it made it not."""
     group = Group(*(tally[name] for name in Group._fields))
     cells = dict(zip(tally["cells"], tally["weights"], strict=True))
     return group, Sums(tally["counts"], tally["sums"], cells)

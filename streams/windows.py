@@ -48,22 +48,9 @@ def begun(span: Span, window: Window, watermark: int) -> bool:
     return span.end - slide <= watermark
 
 
-def turned_between(window: Window, before: int, now: int) -> Iterator[Span]:
-    """The windows that became worth telling of, or complete, as event time went on.
+def oldest_needed(windows: tuple[Window, ...], event_time: int, horizon_ms: int) -> int:
+    """Panes that start before this are in no window that a truth can still change.
 
-    Those whose last slide began after `before` and up to `now`, and those that ended then, which
-    are the ones before them. After a leap of event time only the last 1,000 are looked at.
+    event_time: that everything to come is about, or later, but for truths of the last horizon.
     """
-    length, slide = _ms(window)
-    first = before // slide + 1
-    last = now // slide
-    if last < first:
-        return
-    for number in range(max(first, last - 999) - 1, last + 1):
-        end = number * slide + slide
-        yield Span(window.name, end - length, end)
-
-
-def oldest_needed(windows: tuple[Window, ...], watermark: int, horizon_ms: int) -> int:
-    """Panes that start before this are in no window that a truth can still change."""
-    return watermark - horizon_ms - 2 * max(_ms(window)[0] for window in windows)
+    return event_time - horizon_ms - 2 * max(_ms(window)[0] for window in windows)

@@ -32,6 +32,8 @@ _CONSUMER: dict[str, Any] = {
     "fetch_max_bytes": 32 << 20,
     "max_partition_fetch_bytes": 4 << 20,
 }
+# The offsets of the group are for those who watch: a stop does not wait longer for them.
+_LAST_COMMIT_MS = 5_000
 
 
 class TopicRecreated(RuntimeError):
@@ -124,8 +126,13 @@ class Reader:
             by_topic.setdefault(place.topic, []).extend(records)
         return by_topic
 
-    def show_progress(self, positions: Mapping[str, Mapping[int, int]]) -> dict[str, int]:
-        """Commit ``positions`` to the group, for those who watch; returns the lag by topic."""
+    def show_progress(
+        self, positions: Mapping[str, Mapping[int, int]], last: bool = False
+    ) -> dict[str, int]:
+        """Commit ``positions`` to the group, for those who watch; returns the lag by topic.
+
+        last: nothing comes after it, so wait for the brokers to take it, but not for long.
+        """
         offsets, lags = {}, dict.fromkeys(self._topics, 0)
         for place in self._consumer.assignment():
             held = positions.get(place.topic, {}).get(place.partition, -1)
@@ -136,7 +143,12 @@ class Reader:
             reached = max(held + 1, self._consumer.position(place, timeout_ms=0) or 0)
             if end is not None:
                 lags[place.topic] += max(0, end - reached)
-        if offsets:
+        if offsets and last:
+            try:
+                self._consumer.commit(offsets, timeout_ms=_LAST_COMMIT_MS)
+            except KafkaError as error:
+                log.info("the last progress was not committed", error=str(error))
+        elif offsets:
             self._consumer.commit_async(offsets)
         for topic, lag in lags.items():
             metrics.LAG.labels(topic).set(lag)

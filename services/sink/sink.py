@@ -73,7 +73,7 @@ class Sink:
             while not self._stopping():
                 self.step()
             self._insert(list(self._streams))
-            self._show_progress()
+            self._show_progress(last=True)
         except Stopped:
             log.warning("stopped while the store did not take rows; they are read again at start")
 
@@ -126,10 +126,10 @@ class Sink:
                         metrics.UNDECODABLE.labels(topic, reason).inc()
                 stream.writer.write(rows)
 
-    def _show_progress(self) -> None:
+    def _show_progress(self, last: bool = False) -> None:
         self._shown = time.monotonic()
         positions = {
             topic: stream.writer.positions(stream.table.topic)
             for topic, stream in self._streams.items()
         }
-        self.lag = self._reader.show_progress(positions)
+        self.lag = self._reader.show_progress(positions, last)

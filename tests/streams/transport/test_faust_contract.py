@@ -71,7 +71,11 @@ def test_a_method_that_we_override_or_call_has_the_signature_it_had(
             "_fetcher.maybe_start()",
             "the fetcher starts after an assignment",
         ),
-        (Recovery._restart_recovery.fun, "if not self.tables", "an app without tables resumes at once"),
+        (
+            Recovery._restart_recovery.fun,
+            "if not self.tables",
+            "an app without tables resumes at once",
+        ),
         (App._on_partitions_revoked, "flow_control.clear", "what agents have queued is dropped"),
         (Agent._delegate_to_sinks, "maybe_async", "a sink may be a plain function"),
     ],
