@@ -26,6 +26,9 @@ MOST_BATCHES = 32
 # How long records of a patient topic are gathered: a human who looks at metrics does not notice it,
 # and at 1,000 records/s it makes batches of 25 a partition out of single ones.
 GATHER_S = 0.1
+# How long to wait for offsets that an open transaction may still change: until the broker has ended
+# it (`delivery.TRANSACTION_TIMEOUT_MS`, and it looks every 10 s by default).
+OFFSETS_TIMEOUT_S = 60.0
 POLL_S = 0.2  # how long a poll may wait for a first record; stopping waits for it at most
 
 CONSUMED = Counter("weir_consumed_records", "Records consumed", ["topic"])
@@ -160,7 +163,7 @@ class Consumer(base.Consumer):
         asyncio.run_coroutine_threadsafe(coroutine, self._event_loop).result()
 
     def _on_assign(self, client: Client, partitions: list[TopicPartition]) -> None:
-        committed = client.committed(partitions, 30.0)
+        committed = client.committed(partitions, OFFSETS_TIMEOUT_S)
         for partition in committed:
             if partition.error is not None:
                 raise KafkaException(partition.error)

@@ -30,6 +30,10 @@ MOST_WAITING = 8
 # A commit that the broker does not answer within this time ends the worker: its successor
 # starts at the committed offsets. Longer than a broker's restart (about 5 s).
 COMMIT_TIMEOUT_S = 60.0
+# The broker ends a transaction that is open for longer, such as that of a worker that froze in the
+# middle of one. Whoever has its partitions now cannot know their offsets before. A transaction
+# takes milliseconds; this leaves room for a broker's restart.
+TRANSACTION_TIMEOUT_MS = 15_000
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 COMMITS = Counter("weir_commits", "Commits of results and offsets")
@@ -87,7 +91,7 @@ class Delivery:
         }
         if mode == "exactly_once":
             settings["transactional.id"] = transactional_id
-            settings["transaction.timeout.ms"] = int(COMMIT_TIMEOUT_S * 1000)
+            settings["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
         self._producer = Producer(settings)
         self._thread = ThreadPoolExecutor(1, "weir-commit")
         self._partial: dict[int, list[Result]] = {}
