@@ -39,6 +39,10 @@ from streams.transport.batch import RecordBatch
 
 log = logging.getLogger(__name__)
 
+# A worker that has work and commits nothing for this long is not healthy: a broker's restart takes
+# about 5 s, and a commit that fails ends the worker by itself after 60 s.
+STUCK_S = 30.0
+
 
 def clock() -> int:
     """Milliseconds since 1970, UTC."""
@@ -93,7 +97,7 @@ def build(task: Task, settings: Settings) -> App:
         restore=restore,
         close=close,
     )
-    app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving)
+    app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving, by_partition=False)
     app.stage("feedback", feedback.topics, feedback, patient=True)
     app.stage("tally", tally.topics, tally, patient=True)
     app.stage("metrics", [metrics.topic], metrics, patient=True)
@@ -111,14 +115,16 @@ def build(task: Task, settings: Settings) -> App:
 
     def health() -> Health:
         ready = app.ready
+        stuck_s = app.stuck_s
         current = models.current()
         return Health(
-            ready,
+            ready and stuck_s < STUCK_S,
             {
                 "task": task.name,
                 "worker": settings.worker,
                 "delivery": settings.delivery,
                 "partitions": len(app.consumer.assignment()) if ready else 0,
+                "stuck_s": round(stuck_s, 1),
                 "version": current.version.id if current else "",
             },
         )

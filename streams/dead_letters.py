@@ -49,10 +49,11 @@ class DeadLetters:
         letters = sorted(letters, key=lambda letter: letter.position)
         n = len(letters)
         rows = np.array([letter.position for letter in letters], np.int64)
+        places = [batch.place(letter.position) for letter in letters]
         parts = [_whole(batch, letter) for letter in letters]
         columns: Columns = {
             "topic": constant(batch.topic, n),
-            "partition": constant(batch.partition, n),
+            "partition": Column(np.array([partition for partition, _ in places], np.int64)),
             "offset": Column(batch.offsets[rows]),
             "record_time": Column(batch.timestamps[rows]),
             "failed_at": constant(now_ms, n),
@@ -63,7 +64,7 @@ class DeadLetters:
             "key": _objects([key for key, _, _ in parts]),
             "value": _objects([value for _, value, _ in parts]),
         }
-        keys = [f"{batch.topic}/{batch.partition}/{batch.offsets[row]}".encode() for row in rows]
+        keys = [f"{batch.topic}/{partition}/{offset}".encode() for partition, offset in places]
         headers = {
             i: _headers(batch, letter, message)
             for i, (letter, (_, _, message)) in enumerate(zip(letters, parts, strict=True))
@@ -100,10 +101,11 @@ def _whole(batch: RecordBatch, letter: DeadLetter) -> tuple[bytes | None, bytes 
 def _headers(batch: RecordBatch, letter: DeadLetter, message: str) -> Headers:
     """Those that Kafka Streams gives its dead letters, so that its tools read ours, after the
     record's own."""
+    partition, offset = batch.place(letter.position)
     facts: Mapping[str, str] = {
         "topic": batch.topic,
-        "partition": str(batch.partition),
-        "offset": str(batch.offsets[letter.position]),
+        "partition": str(partition),
+        "offset": str(offset),
         "exception": letter.reason,
         "message": message,
     }

@@ -19,6 +19,11 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fault tests first: they take minutes, and another process runs the rest meanwhile."""
+    items.sort(key=lambda item: "tests/faults" not in item.path.as_posix())
+
+
 class RunningBroker:
     """A broker and its process; `bootstrap` is what clients take."""
 

@@ -264,6 +264,7 @@ def scheduled_retrain(task: Task, settings: Settings) -> Callable[[datetime], No
             requested_by="demo",
             trigger="schedule",
             data_to=int(begins.timestamp() * 1000),
+            event_id=f"schedule-{begins:%Y-%m}",  # a stop at the boundary may ask once more
         )
 
     return ask

@@ -91,16 +91,29 @@ class App(faust.App):
             "topic.metadata.refresh.interval.ms": 30_000,
         }
         self._agents_of: dict[str, int] = {}
-        self._patient: set[str] = set()
+        self.patient: set[str] = set()  # topics whose records may be gathered for a moment
+        self.whole: set[str] = set()  # topics whose partitions come in one batch
         self._restore = restore
         self._close = close
         self.delivery = Delivery(
-            client, mode, f"{group}-{worker}", self._agents_of, self._patient, self._committed
+            client,
+            mode,
+            f"{group}-{worker}",
+            self._agents_of,
+            self.patient,
+            self._worked_on,
+            self._committed,
         )
         self._transport = Transport([], self)
 
     def stage(
-        self, name: str, topics: Iterable[str], stage: Stage, *, patient: bool = False
+        self,
+        name: str,
+        topics: Iterable[str],
+        stage: Stage,
+        *,
+        patient: bool = False,
+        by_partition: bool = True,
     ) -> None:
         """Declare an agent: every batch of these topics goes through `stage`.
 
@@ -111,10 +124,16 @@ class App(faust.App):
         (`consumer.GATHER_S`) and worked on in larger batches: a batch costs hundreds of
         microseconds however small it is, which the agents that somebody waits for can use. All
         stages of a topic are patient, or none.
+
+        by_partition: a batch is of one partition, as a stage with state needs. Without it a batch
+        holds the records of all partitions that are at hand, and its fixed cost is paid once; it
+        must be the only stage that reads its topics.
         """
         names = list(topics)
+        if not by_partition:
+            self.whole.update(names)
         if patient:
-            self._patient.update(names)
+            self.patient.update(names)
         for topic in names:
             self._agents_of[topic] = self._agents_of.get(topic, 0) + 1
         channel = self.topic(*names, schema=BatchSchema(), acks=False)
@@ -138,19 +157,14 @@ class App(faust.App):
             return stage(batch)
         except Exception:
             log.exception(
-                "stage %s failed on %s partition %d, offsets %d to %d; the worker ends",
+                "stage %s failed on %s, %d records before the offsets %s; the worker ends",
                 name,
                 batch.topic,
-                batch.partition,
-                batch.offsets[0],
-                batch.offsets[-1],
+                len(batch),
+                {partition: offset for (_, partition), offset in batch.next_offsets.items()},
             )
             logging.shutdown()
             os._exit(EXIT_CODE)
-
-    def is_patient(self, topic: str) -> bool:
-        """Whether the topic's records may be gathered before they are worked on."""
-        return topic in self._patient
 
     @property
     def ready(self) -> bool:
@@ -161,6 +175,15 @@ class App(faust.App):
         if consumer is None:
             return False
         return bool(consumer.joined and consumer.flow_active and not self.rebalancing)
+
+    @property
+    def stuck_s(self) -> float:
+        """Seconds for which records were at hand and none was committed; a commit takes
+        milliseconds, so that many seconds mean that the broker or a stage does not answer."""
+        return self._consumer.stuck_s if self._consumer is not None else 0.0
+
+    def _worked_on(self, batch: RecordBatch) -> None:
+        self.consumer.worked_on(batch)
 
     def _committed(self, batch: RecordBatch) -> None:
         self.consumer.release(batch)

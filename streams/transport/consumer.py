@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -15,14 +16,15 @@ from faust.transport import consumer as base
 from faust.types import TP, ConsumerMessage
 from prometheus_client import Counter
 
-from streams.transport.batch import TP as Place
-from streams.transport.batch import RecordBatch, columns_of, joined
+from streams.transport.batch import RecordBatch, columns_of
+from streams.transport.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
 
-# Batches between the broker and a commit, at most: enough that fetching, agents and commits all
-# have work, few enough that a record waits for little before it (and that memory is bounded).
-MOST_BATCHES = 32
+# Records and bytes between the broker and a commit, at most: enough that fetching, agents and
+# commits all have work, few enough that memory is bounded.
+MOST_RECORDS = 40_000
+MOST_BYTES = 128 << 20
 # How long records of a patient topic are gathered: a human who looks at metrics does not notice it,
 # and at 1,000 records/s it makes batches of 25 a partition out of single ones.
 GATHER_S = 0.1
@@ -35,7 +37,8 @@ CONSUMED = Counter("weir_consumed_records", "Records consumed", ["topic"])
 
 
 class Consumer(base.Consumer):
-    """One message for Faust is one batch of a partition; `value` is the `RecordBatch`.
+    """One message for Faust is one batch of a partition (or of a topic: `App.stage`); `value` is
+    the `RecordBatch`.
 
     librdkafka is polled in a thread of its own, which hands batches to the event loop. Offsets
     are committed by `Delivery`, so topics are declared with ``acks=False`` and Faust's own
@@ -47,13 +50,15 @@ class Consumer(base.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.client: Client | None = None
-        self._arrived: asyncio.Queue[RecordBatch] = asyncio.Queue()
-        self._outstanding: set[int] = set()
+        self._mailbox = Mailbox(
+            self.app.whole, self.app.patient, self.app.batch_max, GATHER_S, time.monotonic
+        )
+        self._arrived = asyncio.Event()
+        self._records = self._bytes = 0  # fetched and not yet committed
+        self._moved_at = time.monotonic()
         self._slot = threading.Condition()
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="weir-poll", daemon=True)
-        self._gathered: dict[Place, list[RecordBatch]] = {}
-        self._gathered_until = float("inf")
         self._assignment: set[TP] = set()
         self.joined = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
@@ -93,13 +98,26 @@ class Consumer(base.Consumer):
 
     @property
     def outstanding(self) -> int:
-        """Batches fetched and not yet committed."""
-        return len(self._outstanding)
+        """Records fetched and not yet committed."""
+        return self._records
+
+    @property
+    def stuck_s(self) -> float:
+        """Seconds for which there was work and nothing of it was committed."""
+        with self._slot:
+            return time.monotonic() - self._moved_at if self._records else 0.0
+
+    def worked_on(self, batch: RecordBatch) -> None:
+        """Every agent has its result of a batch: the next of its partition may come."""
+        self._mailbox.done(batch)
+        self._arrived.set()
 
     def release(self, batch: RecordBatch) -> None:
-        """A batch is committed: its place is free."""
+        """A batch is committed: there is room for others."""
         with self._slot:
-            self._outstanding.discard(batch.number)
+            self._records = max(0, self._records - len(batch))
+            self._bytes = max(0, self._bytes - batch.size)
+            self._moved_at = time.monotonic()
             self._slot.notify_all()
 
     # The thread of librdkafka.
@@ -117,45 +135,27 @@ class Consumer(base.Consumer):
 
     def _poll_once(self) -> None:
         assert self.client is not None
+        assert self._event_loop is not None
         with self._slot:
-            if len(self._outstanding) >= MOST_BATCHES:
+            if self._records >= MOST_RECORDS or self._bytes >= MOST_BYTES:
                 self._slot.wait(POLL_S)
                 return
         # One record as soon as there is one, then what librdkafka already holds: consume(n,
         # timeout) alone would wait for n.
-        first = self.client.poll(min(POLL_S, max(0.0, self._gathered_until - time.monotonic())))
-        if first is not None:
-            rest = self.client.consume(self.app.batch_max - 1, 0)
-            messages = [message for message in (first, *rest) if not _failed(message)]
-            for batch in columns_of(messages, self.app.consumer_generation_id):
-                CONSUMED.labels(batch.topic).inc(len(batch))
-                if self.app.is_patient(batch.topic):
-                    self._gather(batch)
-                else:
-                    self._hand_over(batch)
-        if time.monotonic() >= self._gathered_until:
-            for batches in self._gathered.values():
-                self._hand_over(joined(batches))
-            self._forget_gathered()
-
-    def _gather(self, batch: RecordBatch) -> None:
-        """Keep a batch of a patient topic for those that follow it, up to a full one."""
-        batches = self._gathered.setdefault(batch.tp, [])
-        batches.append(batch)
-        if sum(map(len, batches)) >= self.app.batch_max:
-            self._hand_over(joined(self._gathered.pop(batch.tp)))
-        elif self._gathered_until == float("inf"):
-            self._gathered_until = time.monotonic() + GATHER_S
-
-    def _forget_gathered(self) -> None:
-        self._gathered.clear()
-        self._gathered_until = float("inf")
-
-    def _hand_over(self, batch: RecordBatch) -> None:
-        with self._slot:
-            self._outstanding.add(batch.number)
-        assert self._event_loop is not None
-        self._event_loop.call_soon_threadsafe(self._arrived.put_nowait, batch)
+        first = self.client.poll(POLL_S)
+        if first is None:
+            return
+        rest = self.client.consume(self.app.batch_max - 1, 0)
+        messages = [message for message in (first, *rest) if not _failed(message)]
+        for batch in columns_of(messages, self.app.consumer_generation_id, self.app.whole):
+            CONSUMED.labels(batch.topic).inc(len(batch))
+            with self._slot:
+                if not self._records:
+                    self._moved_at = time.monotonic()
+                self._records += len(batch)
+                self._bytes += batch.size
+            self._mailbox.put(batch)
+        self._event_loop.call_soon_threadsafe(self._arrived.set)
 
     def _call(self, coroutine: Any) -> None:
         """Run a coroutine on the event loop and wait: librdkafka goes on when it is done."""
@@ -168,12 +168,10 @@ class Consumer(base.Consumer):
             if partition.error is not None:
                 raise KafkaException(partition.error)
         offsets = {TP(p.topic, p.partition): max(p.offset, -1) for p in committed}
-        self._forget_gathered()
         self._call(self._assigned(offsets))
         client.assign(committed)
 
     def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
-        self._forget_gathered()
         if not self._stopping.is_set():
             self._call(self._revoked({TP(p.topic, p.partition) for p in partitions}))
 
@@ -197,26 +195,24 @@ class Consumer(base.Consumer):
         self.app.delivery.drop()
         await self.app.delivery.quiet()
         await self.app.close_stores()
-        while not self._arrived.empty():
-            self._arrived.get_nowait()
+        self._mailbox.clear()
         with self._slot:
-            self._outstanding.clear()
+            self._records = self._bytes = 0
         self._assignment = set()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Batches as they come; ends after `timeout` seconds without one."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
-        try:
-            batch = await asyncio.wait_for(self._arrived.get(), timeout)
-        except TimeoutError:
-            return
-        while True:
+        batches = self._mailbox.take()
+        if not batches:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), min(timeout, self._mailbox.wait_s()))
+            self._arrived.clear()
+            batches = self._mailbox.take()
+        for batch in batches:
             if batch.generation == self.app.consumer_generation_id:
                 yield TP(*batch.tp), self._to_message(TP(*batch.tp), batch)
-            if self._arrived.empty():
-                return
-            batch = self._arrived.get_nowait()
 
     def _to_message(self, tp: TP, record: RecordBatch) -> ConsumerMessage:
         return ConsumerMessage(

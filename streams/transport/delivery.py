@@ -59,6 +59,7 @@ class Delivery:
     agents_of: how many agents read each topic; a batch is done when each has its result.
     patient: topics whose results nobody waits for; they ride with the others' commits, and cause
     one of their own only after `LINGER_S`.
+    worked_on: told of every batch of which all agents have a result.
     release: told of every batch that is committed, so that the consumer fetches more.
     """
 
@@ -69,11 +70,13 @@ class Delivery:
         transactional_id: str,
         agents_of: Mapping[str, int],
         patient: Collection[str],
+        worked_on: Callable[[RecordBatch], None],
         release: Callable[[RecordBatch], None],
     ) -> None:
         self.mode = mode
         self._agents_of = agents_of
         self._patient = patient
+        self._worked_on = worked_on
         self._release = release
         settings = {
             **config,
@@ -124,6 +127,7 @@ class Delivery:
             if len(done) < self._agents_of[batch.topic]:
                 return
             del self._partial[batch.number]
+            self._worked_on(batch)
         self._ready.append(done)
         self._idle.clear()
         loop = asyncio.get_running_loop()
@@ -177,9 +181,9 @@ class Delivery:
                     log.exception("a commit failed; the worker ends and is to be restarted")
                     logging.shutdown()
                     os._exit(EXIT_CODE)
-                for result in taken:
-                    if result.batch is not None:
-                        self._release(result.batch)
+                # A batch that several agents read has a result of each.
+                for batch in {r.batch.number: r.batch for r in taken if r.batch}.values():
+                    self._release(batch)
             if not self._ready:
                 self._idle.set()
 
@@ -210,7 +214,7 @@ class Delivery:
         offsets: dict[TP, int] = {}
         for result in results:
             if result.batch is not None:
-                offsets[result.batch.tp] = result.batch.next_offset
+                offsets |= result.batch.next_offsets
         partitions = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
         assert self._consumer is not None
         if self.mode == "exactly_once":

@@ -208,7 +208,7 @@ def test_the_wait_ends_when_all_is_done(world: World) -> None:
         told.append(gaps)
         if len(told) == 1:
             world.write("predictions", prediction("a"))
-        elif len(told) == 2:
+        elif not any("no prediction" in gap for gap in gaps):
             sunk.update(ledger.records)
 
     with Ledger(world.contract, world.client) as ledger:
@@ -217,7 +217,8 @@ def test_the_wait_ends_when_all_is_done(world: World) -> None:
         "1 requests have no prediction, such as a",
         "the table requests has 0 rows for 1 records",
     ]
-    assert told[1][-1] == "the table predictions has 0 rows for 1 records"
+    short = [gaps for gaps in told if gaps]  # at the end it waits whether more comes
+    assert short[-1][-1] == "the table predictions has 0 rows for 1 records"
 
 
 @pytest.mark.system

@@ -1,0 +1,142 @@
+"""Batches between the thread that fetches and the agents: in order, once, one at a time."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from streams.transport.batch import RecordBatch, columns_of
+from streams.transport.mailbox import Mailbox
+
+WHOLE, PATIENT, PLAIN = "t.requests", "t.truth", "t.models"
+MOST, GATHER_S = 10, 0.5
+
+
+class Message:
+    """What is read of one of librdkafka's messages."""
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        self._topic, self._partition, self._offset = topic, partition, offset
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._offset * 10
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes:
+        return f"{self._topic}/{self._partition}/{self._offset}".encode()
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return [("p", b"%d" % self._partition)] if self._offset % 3 == 0 else None
+
+
+class Machine(RuleBasedStateMachine):
+    """Any order of fetching, working and waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.mailbox = Mailbox({WHOLE}, {PATIENT}, MOST, GATHER_S, lambda: self.now)
+        self.next: dict[tuple[str, int], int] = {}
+        self.waiting: dict[tuple[str, int], list[int]] = {}
+        self.since: dict[tuple[str, int], float] = {}
+        self.at_work: list[RecordBatch] = []
+
+    @rule(
+        places=st.lists(
+            st.tuples(st.sampled_from([WHOLE, PATIENT, PLAIN]), st.integers(0, 2)), max_size=8
+        )
+    )
+    def fetch(self, places: list[tuple[str, int]]) -> None:
+        messages = []
+        for place in places:
+            offset = self.next.get(place, 0)
+            self.next[place] = offset + 1
+            messages.append(Message(*place, offset))
+            queue = self.waiting.setdefault(place, [])
+            if not queue:
+                self.since[place] = self.now
+            queue.append(offset)
+        for batch in columns_of(messages, 1, {WHOLE}):
+            self.mailbox.put(batch)
+
+    @rule()
+    def take(self) -> None:
+        promised = self.mailbox.wait_s()
+        taken = self.mailbox.take()
+        assert bool(taken) == (promised == 0)
+        busy = {self.key(batch) for batch in self.at_work}
+        for batch in taken:
+            assert self.key(batch) not in busy
+            busy.add(self.key(batch))
+            self.check(batch)
+        self.at_work += taken
+
+    def check(self, batch: RecordBatch) -> None:
+        assert 0 < len(batch) <= MOST
+        assert batch.size == sum(len(value or b"") for value in batch.values)
+        seen: dict[tuple[str, int], int] = {}
+        for position in range(len(batch)):
+            partition, offset = batch.place(position)
+            place = (batch.topic, partition)
+            assert self.waiting[place].pop(0) == offset
+            assert batch.values[position] == f"{batch.topic}/{partition}/{offset}".encode()
+            assert batch.timestamps[position] == offset * 10
+            headers = [("p", b"%d" % partition)] if offset % 3 == 0 else None
+            assert batch.headers.get(position) == headers
+            seen[place] = offset + 1
+        assert batch.next_offsets == seen
+        if batch.topic == PATIENT:
+            waited = self.now - self.since[batch.tp]
+            whole = len(batch) + len(self.waiting[batch.tp]) >= MOST
+            assert whole or waited >= GATHER_S
+            self.since[batch.tp] = self.now
+        if batch.topic != WHOLE:
+            assert len(seen) == 1
+
+    @staticmethod
+    def key(batch: RecordBatch) -> object:
+        return batch.topic if batch.topic == WHOLE else batch.tp
+
+    @precondition(lambda self: self.at_work)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        batch = data.draw(st.sampled_from(self.at_work))
+        self.at_work.remove(batch)
+        self.mailbox.done(batch)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, GATHER_S]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def lose_the_partitions(self) -> None:
+        self.mailbox.clear()
+        assert self.mailbox.take() == []
+        for place, queue in self.waiting.items():
+            self.next[place] = queue[0] if queue else self.next[place]
+            queue.clear()
+        self.at_work.clear()
+
+    @invariant()
+    def what_waits_is_taken_at_last(self) -> None:
+        busy = {self.key(batch) for batch in self.at_work}
+        idle = [
+            place
+            for place, queue in self.waiting.items()
+            if queue and (place[0] if place[0] == WHOLE else place) not in busy
+        ]
+        assert (self.mailbox.wait_s() <= GATHER_S) == bool(idle)
+
+
+TestMailbox = Machine.TestCase
