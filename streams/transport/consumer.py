@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from itertools import count
 from typing import Any
 
 from confluent_kafka import Consumer as Client
@@ -54,6 +55,7 @@ class Consumer(base.Consumer):
             self.app.whole, self.app.patient, self.app.batch_max, GATHER_S, time.monotonic
         )
         self._arrived = asyncio.Event()
+        self._count = count(1)
         self._records = self._bytes = 0  # fetched and not yet committed
         self._moved_at = time.monotonic()
         self._slot = threading.Condition()
@@ -218,7 +220,9 @@ class Consumer(base.Consumer):
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
-            offset=int(record.offsets[-1]),
+            # Faust drops what has an offset below the last of the same partition, and a batch of
+            # many partitions has no offset of one: so messages are counted.
+            offset=next(self._count),
             timestamp=float(record.timestamps[-1]) / 1000,
             timestamp_type=0,
             headers=[],
