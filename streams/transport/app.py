@@ -11,6 +11,7 @@ from typing import Any
 import faust
 from faust.serializers.schemas import Schema
 from faust.types import TP
+from prometheus_client import Histogram
 
 from streams.transport.batch import RecordBatch, Result
 from streams.transport.delivery import EXIT_CODE, Delivery, Mode
@@ -18,6 +19,12 @@ from streams.transport.driver import Transport
 
 log = logging.getLogger(__name__)
 
+STAGE_SECONDS = Histogram(
+    "weir_stage_seconds",
+    "Time of an agent's work on a batch",
+    ["stage"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2),
+)
 DRAIN_S = 15.0  # how long a worker that is told to stop may finish what it has fetched
 
 Stage = Callable[[RecordBatch], Result]
@@ -102,6 +109,7 @@ class App(faust.App):
             self._agents_of,
             self.patient,
             self._worked_on,
+            self._release,
             self._committed,
         )
         self._transport = Transport([], self)
@@ -154,7 +162,8 @@ class App(faust.App):
         Going on would lose the batch or count it twice, so the worker ends.
         """
         try:
-            return stage(batch)
+            with STAGE_SECONDS.labels(name).time():
+                return stage(batch)
         except Exception:
             log.exception(
                 "stage %s failed on %s, %d records before the offsets %s; the worker ends",
@@ -185,8 +194,11 @@ class App(faust.App):
     def _worked_on(self, batch: RecordBatch) -> None:
         self.consumer.worked_on(batch)
 
-    def _committed(self, batch: RecordBatch) -> None:
+    def _release(self, batch: RecordBatch) -> None:
         self.consumer.release(batch)
+
+    def _committed(self) -> None:
+        self.consumer.committed()
 
     async def restore(self, offsets: Mapping[TP, int]) -> None:
         """Bring the stores of the partitions that come in up to their offsets."""

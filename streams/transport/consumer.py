@@ -32,6 +32,7 @@ GATHER_S = 0.1
 # How long to wait for offsets that an open transaction may still change: until the broker has ended
 # it (`delivery.TRANSACTION_TIMEOUT_MS`, and it looks every 10 s by default).
 OFFSETS_TIMEOUT_S = 60.0
+PACE_S = 0.001
 POLL_S = 0.2  # how long a poll may wait for a first record; stopping waits for it at most
 
 CONSUMED = Counter("weir_consumed_records", "Records consumed", ["topic"])
@@ -114,6 +115,10 @@ class Consumer(base.Consumer):
         self._mailbox.done(batch)
         self._arrived.set()
 
+    def committed(self) -> None:
+        """A commit is over: records that waited for its end may be worked on."""
+        self._arrived.set()
+
     def release(self, batch: RecordBatch) -> None:
         """A batch is committed: there is room for others."""
         with self._slot:
@@ -158,6 +163,10 @@ class Consumer(base.Consumer):
                 self._bytes += batch.size
             self._mailbox.put(batch)
         self._event_loop.call_soon_threadsafe(self._arrived.set)
+        if len(messages) < self.app.batch_max // 4:
+            # Records that trickle in would be looked at one by one, and the interpreter is shared
+            # with the agents: look a thousand times a second at most.
+            self._stopping.wait(PACE_S)
 
     def _call(self, coroutine: Any) -> None:
         """Run a coroutine on the event loop and wait: librdkafka goes on when it is done."""
@@ -206,12 +215,14 @@ class Consumer(base.Consumer):
         """Batches as they come; ends after `timeout` seconds without one."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
-        batches = self._mailbox.take()
+        delivery = self.app.delivery
+        batches = self._mailbox.take(delivery.committing)
         if not batches:
+            wait_s = min(timeout, self._mailbox.wait_s(delivery.committing))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), min(timeout, self._mailbox.wait_s()))
+                await asyncio.wait_for(self._arrived.wait(), wait_s)
             self._arrived.clear()
-            batches = self._mailbox.take()
+            batches = self._mailbox.take(delivery.committing)
         for batch in batches:
             if batch.generation == self.app.consumer_generation_id:
                 yield TP(*batch.tp), self._to_message(TP(*batch.tp), batch)

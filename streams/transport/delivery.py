@@ -42,6 +42,12 @@ COMMIT_SECONDS = Histogram(
     "Time of one commit",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60),
 )
+STEP_SECONDS = Histogram(
+    "weir_commit_step_seconds",
+    "Time of a step of an exactly-once commit",
+    ["step"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60),
+)
 PUBLISHED = Counter("weir_published_records", "Records published", ["topic"])
 
 
@@ -61,6 +67,7 @@ class Delivery:
     one of their own only after `LINGER_S`.
     worked_on: told of every batch of which all agents have a result.
     release: told of every batch that is committed, so that the consumer fetches more.
+    committed: told of every commit's end.
     """
 
     def __init__(
@@ -72,12 +79,15 @@ class Delivery:
         patient: Collection[str],
         worked_on: Callable[[RecordBatch], None],
         release: Callable[[RecordBatch], None],
+        committed: Callable[[], None],
     ) -> None:
         self.mode = mode
         self._agents_of = agents_of
         self._patient = patient
         self._worked_on = worked_on
         self._release = release
+        self._committed = committed
+        self.committing = False
         settings = {
             **config,
             # Java's default partitioner, so that a key's records meet in one partition
@@ -172,6 +182,7 @@ class Delivery:
             self._arrived.clear()
             while self._is_due():
                 taken = self._take()
+                self.committing = True
                 try:
                     await loop.run_in_executor(self._thread, self._commit, taken)
                 except Exception:
@@ -184,6 +195,8 @@ class Delivery:
                 # A batch that several agents read has a result of each.
                 for batch in {r.batch.number: r.batch for r in taken if r.batch}.values():
                     self._release(batch)
+                self.committing = False
+                self._committed()
             if not self._ready:
                 self._idle.set()
 
@@ -218,13 +231,16 @@ class Delivery:
         partitions = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
         assert self._consumer is not None
         if self.mode == "exactly_once":
-            self._producer.begin_transaction()
-            self._produce(outputs)
+            with STEP_SECONDS.labels("produce").time():
+                self._producer.begin_transaction()
+                self._produce(outputs)
             if partitions:
-                self._producer.send_offsets_to_transaction(
-                    partitions, self._consumer.consumer_group_metadata(), COMMIT_TIMEOUT_S
-                )
-            _until_decided(self._producer.commit_transaction)
+                with STEP_SECONDS.labels("offsets").time():
+                    self._producer.send_offsets_to_transaction(
+                        partitions, self._consumer.consumer_group_metadata(), COMMIT_TIMEOUT_S
+                    )
+            with STEP_SECONDS.labels("commit").time():
+                _until_decided(self._producer.commit_transaction)
         else:
             self._produce(outputs)
             if self._producer.flush(COMMIT_TIMEOUT_S):

@@ -11,11 +11,16 @@ from streams.transport.batch import TP, RecordBatch, joined
 
 Key = str | TP
 
+# Records that are worth working on while a commit is under way; fewer could not be committed before
+# its end anyway, and are one batch with those that come until then.
+WORTH = 256
+
 
 @dataclass(slots=True)
 class _Box:
     """Batches of one key that wait, since when, and whether one of the key is worked on."""
 
+    patient: bool
     batches: deque[RecordBatch] = field(default_factory=deque)
     records: int = 0
     since: float = 0.0
@@ -30,7 +35,8 @@ class Mailbox:
     to `most` records under load, so that a fixed cost for each batch is never what limits.
 
     whole: topics whose partitions come in one batch. patient: topics whose records wait for
-    `gather_s` seconds for others (or until there are `most`), because nobody waits for them.
+    `gather_s` seconds for others (or until there are `most`), because nobody waits for them; one
+    batch of all of them is worked on at a time, so that the others never wait for more than that.
     """
 
     def __init__(
@@ -49,21 +55,38 @@ class Mailbox:
     def put(self, batch: RecordBatch) -> None:
         """Records that have arrived."""
         with self._lock:
-            box = self._boxes.setdefault(self._key(batch), _Box())
+            box = self._boxes.setdefault(
+                self._key(batch), _Box(patient=batch.topic in self._patient)
+            )
             if not box.batches:
                 box.since = self._clock()
             box.batches.append(batch)
             box.records += len(batch)
 
-    def take(self) -> list[RecordBatch]:
-        """What may be worked on now; each batch is to be told of with `done`."""
+    def take(self, committing: bool = False) -> list[RecordBatch]:
+        """What may be worked on now; each batch is to be told of with `done`.
+
+        committing: whether a commit is under way, so that the next one is a while off.
+        """
         now = self._clock()
         with self._lock:
-            found = []
-            for box in self._boxes.values():
-                if box.batches and not box.at_work and self._due(box) <= now:
-                    found.append(self._pop(box, now))
+            boxes = self._free(committing)
+            found = [self._pop(box, now) for box in boxes if not box.patient]
+            patient = [box for box in boxes if box.patient]
+            if patient:
+                first = min(patient, key=self._due)
+                if self._due(first) <= now:
+                    found.append(self._pop(first, now))
             return found
+
+    def _free(self, committing: bool) -> list[_Box]:
+        """Boxes of which a batch may be worked on, now or when it is due."""
+        boxes = [box for box in self._boxes.values() if box.batches and not box.at_work]
+        if any(box.at_work and box.patient for box in self._boxes.values()):
+            boxes = [box for box in boxes if not box.patient]
+        if committing:
+            boxes = [box for box in boxes if box.patient or box.records >= WORTH]
+        return boxes
 
     def done(self, batch: RecordBatch) -> None:
         """A batch that was taken is worked on no more."""
@@ -72,11 +95,11 @@ class Mailbox:
             if box is not None:
                 box.at_work = False
 
-    def wait_s(self) -> float:
+    def wait_s(self, committing: bool = False) -> float:
         """How long until `take` has something if nothing else happens: infinite without any."""
         now = self._clock()
         with self._lock:
-            due = [self._due(b) for b in self._boxes.values() if b.batches and not b.at_work]
+            due = [self._due(box) for box in self._free(committing)]
         return max(0.0, min(due, default=float("inf")) - now)
 
     def clear(self) -> None:
@@ -88,7 +111,7 @@ class Mailbox:
         return batch.topic if batch.topic in self._whole else batch.tp
 
     def _due(self, box: _Box) -> float:
-        if box.batches[0].topic not in self._patient or box.records >= self._most:
+        if not box.patient or box.records >= self._most:
             return float("-inf")
         return box.since + self._gather_s
 

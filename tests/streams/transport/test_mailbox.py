@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streams.transport.batch import RecordBatch, columns_of
-from streams.transport.mailbox import Mailbox
+from streams.transport.mailbox import WORTH, Mailbox
 
 WHOLE, PATIENT, PLAIN = "t.requests", "t.truth", "t.models"
 MOST, GATHER_S = 10, 0.5
@@ -70,17 +70,20 @@ class Machine(RuleBasedStateMachine):
         for batch in columns_of(messages, 1, {WHOLE}):
             self.mailbox.put(batch)
 
-    @rule()
-    def take(self) -> None:
-        promised = self.mailbox.wait_s()
-        taken = self.mailbox.take()
+    @rule(committing=st.booleans())
+    def take(self, committing: bool) -> None:
+        promised = self.mailbox.wait_s(committing)
+        taken = self.mailbox.take(committing)
         assert bool(taken) == (promised == 0)
         busy = {self.key(batch) for batch in self.at_work}
         for batch in taken:
+            # A few records wait for the end of a commit; nobody waits for the patient ones.
+            assert batch.topic == PATIENT or not committing
             assert self.key(batch) not in busy
             busy.add(self.key(batch))
             self.check(batch)
         self.at_work += taken
+        assert sum(batch.topic == PATIENT for batch in self.at_work) <= 1
 
     def check(self, batch: RecordBatch) -> None:
         assert 0 < len(batch) <= MOST
@@ -135,8 +138,19 @@ class Machine(RuleBasedStateMachine):
             place
             for place, queue in self.waiting.items()
             if queue and (place[0] if place[0] == WHOLE else place) not in busy
+            if place[0] != PATIENT or all(batch.topic != PATIENT for batch in self.at_work)
         ]
         assert (self.mailbox.wait_s() <= GATHER_S) == bool(idle)
 
 
 TestMailbox = Machine.TestCase
+
+
+def test_many_records_do_not_wait_for_the_end_of_a_commit() -> None:
+    mailbox = Mailbox({WHOLE}, {PATIENT}, 10 * WORTH, GATHER_S, lambda: 0.0)
+    first = [Message(WHOLE, i % 3, i) for i in range(WORTH - 1)]
+    mailbox.put(*columns_of(first, 1, {WHOLE}))
+    assert mailbox.take(committing=True) == []
+    mailbox.put(*columns_of([Message(WHOLE, 0, WORTH)], 1, {WHOLE}))
+    (batch,) = mailbox.take(committing=True)
+    assert len(batch) == WORTH
