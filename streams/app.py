@@ -59,6 +59,7 @@ def build(task: Task, settings: Settings) -> App:
         settings.librdkafka(),
         settings.artifacts,
         settings.signing_key.get_secret_value().encode(),
+        settings.cache_entries,
     )
     serving = Serving(task, by_record, models.current, installed_version("weir"), clock)
     feedback = Feedback(task, by_record, stores, clock)

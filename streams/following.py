@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from streams.bundle import BundleError, load_bundle
+from streams.cache import CachedVersion
 from streams.roles import ModelRecord, Roles, fold
 from streams.serving import Served
 from streams.task import Task
@@ -35,12 +36,19 @@ class Following:
     """
 
     def __init__(
-        self, task: Task, codec: Codec, client: Mapping[str, Any], artifacts: Path, key: bytes
+        self,
+        task: Task,
+        codec: Codec,
+        client: Mapping[str, Any],
+        artifacts: Path,
+        key: bytes,
+        cache_entries: int = 0,
     ) -> None:
         self._task = task
         self._codec = codec
         self._artifacts = artifacts
         self._key = key
+        self._cache_entries = cache_entries
         self._current: Served | None = None
         self._roles = Roles()
         self._caught_up = threading.Event()
@@ -137,6 +145,8 @@ class Following:
                 error,
             )
             return False
+        if self._cache_entries:
+            version = CachedVersion(version, self._cache_entries)
         self._current = Served(version, record.role)
         if before is not None:
             IN_SERVICE.labels(before.version.id, before.role).set(0)

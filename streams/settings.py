@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     worker: str = Field("0", description="This worker's name: stable across its restarts, unique.")
     batch_max: int = Field(2000, gt=0, description="Most records in a micro-batch.")
+    cache_entries: int = Field(
+        0,
+        ge=0,
+        description="Inputs whose answers a worker remembers for each version; 0: none.",
+    )
     signing_key: SecretStr = Field(
         SecretStr(""), description="Key of the bundles' signatures; the embedded set-up makes one."
     )
