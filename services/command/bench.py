@@ -23,6 +23,14 @@ def bench(
     only: Annotated[
         str, typer.Option(metavar="NAME,…", help="Measure these systems only.", show_default=False)
     ] = "",
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Instead: what a request costs by features, batch size and model; "
+            "when gate and cache pay.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Renew the figures and the plot of this page."),
@@ -35,7 +43,9 @@ def bench(
     """
     if not (ROOT / "tests" / "benchmarks" / "bench.py").exists():
         raise CommandError("the benchmark is in Weir's source tree; run it in a checkout", code=2)
-    arguments = [sys.executable, "-m", "tests.benchmarks.bench"]
+    if sweep and (quick or only or report):
+        raise CommandError("--sweep goes with --json only", code=2)
+    arguments = [sys.executable, "-m", f"tests.benchmarks.{'sweep' if sweep else 'bench'}"]
     arguments += ["--json"] * json + ["--quick"] * quick
     arguments += ["--only", only] if only else []
     arguments += ["--report", str(report.resolve())] if report else []

@@ -42,7 +42,7 @@ def main() -> None:
         close=lambda: None,
     )
     serving = Serving(task, by_record, models.current, installed_version("weir"), clock)
-    app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving)
+    app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving, by_partition=False)
     models.start()
     serve_observability(settings.health_port, lambda: _health(app, models))
     faust.Worker(
