@@ -63,7 +63,7 @@ def load_flights() -> pd.DataFrame:
     """All 336,776 flights, in order of ``event_time``, then ``request_id``.
 
     Columns:
-        request_id (str): ``2013-03-01-UA1545-EWR-0515``, the local date and time of departure;
+        request_id (str): ``2013-03-05-UA564-EWR-0515``, the local date and time of departure;
         event_time (datetime64[ms, UTC]): the scheduled departure;
         known_at (datetime64[ms, UTC]): when ``late`` became known, always after ``event_time``;
         late (bool): arrived more than 15 minutes late, or not at all;

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +44,14 @@ def test_every_flight_is_there_once(flights: pd.DataFrame, raw: pd.DataFrame) ->
     assert flights["request_id"].is_unique
     assert set(flights["request_id"]) == set(raw.index)
     assert flights["request_id"].str.encode("utf-8").str.len().max() <= 128
+
+
+def test_the_request_that_the_readme_traces_is_in_the_replay(flights: pd.DataFrame) -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    (traced,) = re.findall(r"weir trace (\S+)", readme.read_text("utf-8"))
+    replayed = flights[flights["event_time"] >= MARCH]
+    assert traced in set(replayed["request_id"])
+    assert f"``{traced}``" in str(load_flights.__doc__)
 
 
 def test_flights_come_in_order_of_departure_then_id(flights: pd.DataFrame) -> None:
