@@ -27,6 +27,7 @@ from services.store.errors import (
     SETTING_CONSTRAINT_VIOLATION,
     Refused,
 )
+from services.store.statements import keyword
 
 
 class Role(StrEnum):
@@ -163,6 +164,14 @@ def _tighter(name: str, asked: str, most: str) -> str:
     return asked
 
 
+def _read_only(kind: str) -> Refused:
+    return Refused(
+        READONLY,
+        f"Cannot execute query in readonly mode: {kind} is not a statement that reads; "
+        "connect as the writer",
+    )
+
+
 class Gatekeeper:
     """Judges readers' statements with the engine's own parser."""
 
@@ -173,6 +182,17 @@ class Gatekeeper:
         self.forbidden = (
             (known - _TABLE_FUNCTIONS) | _FUNCTIONS | frozenset(models.body.decode().split())
         )
+
+    @staticmethod
+    def judge_keyword(statement: bytes) -> None:
+        """Return unless the first word of a statement alone says that it writes rows.
+
+        An INSERT with rows behind its text is no SQL that the parser could be shown: it would
+        say SYNTAX_ERROR (or that binary rows are no UTF-8) where the truth is that a reader may
+        not write. Errors: Refused (READONLY).
+        """
+        if keyword(statement) == b"INSERT":
+            raise _read_only("INSERT")
 
     def judge(self, session: Session, sql: str, params: Mapping[str, str]) -> None:
         """Return if a reader may run ``sql``.
@@ -191,11 +211,7 @@ class Gatekeeper:
         )
         kind = tree.split(maxsplit=1)[0] if tree.strip() else ""
         if not _READING.match(kind):
-            raise Refused(
-                READONLY,
-                f"Cannot execute query in readonly mode: {kind} is not a statement that reads; "
-                "connect as the writer",
-            )
+            raise _read_only(kind)
         if "INTO OUTFILE" in _QUOTED.sub("", plain).upper():
             raise Refused(ACCESS_DENIED, "INTO OUTFILE is not for readers; take the result home")
         named = (found.group(1).strip('`"').lower() for found in _FUNCTION_NODE.finditer(tree))

@@ -70,6 +70,7 @@ class Executor:
     def _judge(self, call: Call) -> None:
         """In a session of its own: the tree of a statement may have more rows than its result
         may have."""
+        self.gatekeeper.judge_keyword(call.statement)
         with self.engine.session() as session:
             limits = reader_settings({}, self.limits)
             session.set({k: v for k, v in limits.items() if not k.startswith("max_result_")})

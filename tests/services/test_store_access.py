@@ -76,6 +76,22 @@ def test_a_reader_cannot_change_anything(store: RunningStore, statement: str) ->
     assert store.reader().command("SELECT count() FROM x.t") == 2
 
 
+def test_a_readers_rows_are_refused_as_readonly_in_every_format(store: RunningStore) -> None:
+    """Binary rows are neither SQL nor UTF-8: the parser would call them a syntax error."""
+    reader = store.reader()
+    with pytest.raises(DatabaseError, match=r"(?s)164.*READONLY"):
+        reader.insert("x.t", [[3], [4]], column_names=["a"])
+    native = b"\x01\x01\x01a\x05Int64" + (200).to_bytes(8, "little")
+    for text in (
+        b"INSERT INTO x.t FORMAT Native\n",
+        b"/* rows */ insert into x.t (a) FORMAT Native\n",
+    ):
+        answer = httpx.post(store.url, content=text + native)
+        assert answer.status_code == 403
+        assert answer.headers["X-ClickHouse-Exception-Code"] == "164"
+    assert reader.command("SELECT count() FROM x.t") == 2
+
+
 @pytest.mark.parametrize(
     "query",
     [
