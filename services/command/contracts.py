@@ -29,8 +29,8 @@ def topics(task: TaskOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(rows)
         return
-    columns = ("topic", "partitions", "retention", "cleanup", "key", "record", "offsets", "what")
-    shown = table(*columns, right=("partitions", "offsets"))
+    columns = ("topic", "partitions", "retention", "cleanup", "key", "record", "at most", "what")
+    shown = table(*columns, right=("partitions", "at most"))
     for row in rows:
         kept = "for ever" if row["retention_ms"] is None else span_text(row["retention_ms"])
         held = "" if row["offsets"] is None else f"{row['offsets']:,}"
@@ -45,7 +45,9 @@ def topics(task: TaskOption = None, as_json: JsonOption = False) -> None:
             row["doc"],
         )
     print_table(shown)
-    if not offsets:
+    if offsets:
+        note("at most: records, by offsets; the marker of each transaction takes an offset too")
+    else:
         note(
             f"no broker with these topics answers on {context.settings.bootstrap}: offsets unknown"
         )

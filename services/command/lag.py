@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
@@ -15,46 +16,109 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from services.command.output import CommandError
+from services.command.reading import read_from, reader
 from services.deployment import answers
 
 TIMEOUT_S = 10
+MOST_READ = 200
+"""Longest gap, in offsets of a partition, that is read to see how many records are in it.
+
+What a group that keeps up leaves behind is a few markers of transactions; a longer gap is mostly
+records, and to read it would cost what the group itself has yet to do."""
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A consumer group: what it has committed, by topic and partition, and how many are in it."""
+
+    members: int
+    committed: dict[Place, int]
 
 
 def lags(kafka: Mapping[str, Any], task: str) -> dict[str, dict[str, Any]]:
     """By group: ``members`` now, and ``lag`` by short topic name (records not yet committed).
 
-    Offsets that transactions' markers take count too, so a group that has read everything may
-    seem a few behind. Groups are those whose name begins with the task's. CommandError where no
-    broker answers.
+    ``at_most``: topics whose lag is a bound. Between the committed offset and the topic's end lie
+    the markers of transactions as well; where the gap is short it is read and the records in it
+    are counted, where it is long its length is told. Groups are those whose name begins with the
+    task's. CommandError where no broker answers.
     """
     if not answers(kafka["bootstrap.servers"]):
         raise CommandError(f"no Kafka broker answers on {kafka['bootstrap.servers']}")
     client = AdminClient(dict(kafka))
     try:
         listed = client.list_consumer_groups(request_timeout=TIMEOUT_S).result().valid
-        groups = [g.group_id for g in listed if g.group_id.startswith(f"{task}-")]
-        return {group: _group(client, group, task) for group in sorted(groups)}
+        names = sorted(g.group_id for g in listed if g.group_id.startswith(f"{task}-"))
+        groups = {name: _group(client, name) for name in names}
+        ends = _ends(client, {place for group in groups.values() for place in group.committed})
     except KafkaException as error:
         raise CommandError(f"the broker does not tell: {error.args[0].str()}") from error
+    starts = _short_gaps(groups, ends)
+    offsets = _offsets(kafka, starts, ends) if starts else {}
+    return {name: _lag(group, task, ends, offsets) for name, group in groups.items()}
 
 
-def _group(client: AdminClient, group: str, task: str) -> dict[str, Any]:
+def _group(client: AdminClient, group: str) -> Group:
     described = client.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
     answer = client.list_consumer_group_offsets(
         [ConsumerGroupTopicPartitions(group)], request_timeout=TIMEOUT_S
     )
     committed = {
-        (o.topic, o.partition): o.offset for o in answer[group].result().topic_partitions or []
+        (o.topic, o.partition): max(0, o.offset)
+        for o in answer[group].result().topic_partitions or []
     }
+    members = 0 if described.state == ConsumerGroupState.EMPTY else len(described.members)
+    return Group(members, committed)
+
+
+def _ends(client: AdminClient, places: set[Place]) -> dict[Place, int]:
     ends = client.list_offsets(
-        {TopicPartition(*where): OffsetSpec.latest() for where in committed},
+        {TopicPartition(*place): OffsetSpec.latest() for place in places},
         isolation_level=IsolationLevel.READ_COMMITTED,
         request_timeout=TIMEOUT_S,
     )
+    return {(where.topic, where.partition): end.result().offset for where, end in ends.items()}
+
+
+def _short_gaps(groups: Mapping[str, Group], ends: Mapping[Place, int]) -> dict[Place, int]:
+    """Where to begin to read, for each partition of which some group is a little behind."""
+    starts: dict[Place, int] = {}
+    for group in groups.values():
+        for place, done in group.committed.items():
+            if 0 < ends[place] - done <= MOST_READ:
+                starts[place] = min(done, starts.get(place, done))
+    return starts
+
+
+def _offsets(
+    kafka: Mapping[str, Any], starts: Mapping[Place, int], ends: Mapping[Place, int]
+) -> dict[Place, list[int]]:
+    """Offsets of the committed records from each start to its partition's end."""
+    found: dict[Place, list[int]] = {place: [] for place in starts}
+    with reader(kafka) as consumer:
+        for stored in read_from(consumer, starts, ends):
+            found[stored.topic, stored.partition].append(stored.offset)
+    return found
+
+
+def _lag(
+    group: Group, task: str, ends: Mapping[Place, int], offsets: Mapping[Place, list[int]]
+) -> dict[str, Any]:
     lag: dict[str, int] = {}
-    for where, end in ends.items():
-        behind = end.result().offset - max(0, committed[where.topic, where.partition])
-        short = where.topic.removeprefix(f"{task}.")
-        lag[short] = lag.get(short, 0) + max(0, behind)
-    members = 0 if described.state == ConsumerGroupState.EMPTY else len(described.members)
-    return {"members": members, "lag": dict(sorted(lag.items()))}
+    at_most: set[str] = set()
+    for place, done in group.committed.items():
+        short = place[0].removeprefix(f"{task}.")
+        gap = max(0, ends[place] - done)
+        if 0 < gap <= MOST_READ:
+            gap = sum(done <= offset < ends[place] for offset in offsets[place])
+        elif gap:
+            at_most.add(short)
+        lag[short] = lag.get(short, 0) + gap
+    return {
+        "members": group.members,
+        "lag": dict(sorted(lag.items())),
+        "at_most": sorted(at_most),
+    }

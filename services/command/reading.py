@@ -42,6 +42,7 @@ class Stored:
     time: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @contextmanager
@@ -112,14 +113,35 @@ def ends(consumer: Consumer, topics: Sequence[str]) -> dict[str, dict[int, tuple
 
 def read_all(consumer: Consumer, topic: str, of: Sequence[int]) -> Iterator[Stored]:
     """Every committed record that is in these partitions now, each partition in order."""
-    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in of])
-    left = set(of)
+    yield from read_from(consumer, {(topic, number): OFFSET_BEGINNING for number in of})
+
+
+def read_from(
+    consumer: Consumer,
+    starts: Mapping[tuple[str, int], int],
+    ends: Mapping[tuple[str, int], int] | None = None,
+) -> Iterator[Stored]:
+    """Every committed record from an offset of each topic and partition to its end.
+
+    ``ends``: next offsets that are known already: where records come faster than they are read
+    nothing else would be the end. Without them it is where a partition ends when it is reached.
+    """
+    consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+    ends = ends or {}
+    left = set(starts)
     while left:
         messages = _next(consumer, TIMEOUT_S)
         if not messages:
-            raise CommandError(f"the broker gave nothing of {topic} for {TIMEOUT_S:g} s; try again")
+            topics = ", ".join(sorted({topic for topic, _ in left}))
+            raise CommandError(
+                f"the broker gave nothing of {topics} for {TIMEOUT_S:g} s; try again"
+            )
         yield from _records(messages)
-        left -= {message.partition() for message in messages if _is_end(message)}
+        for message in messages:
+            place = (message.topic(), message.partition())
+            last = place in ends and message.offset() >= ends[place] - 1
+            if last or _is_end(message):
+                left.discard(place)
     consumer.unassign()
 
 
@@ -170,6 +192,7 @@ def _stored(message: Message) -> Stored:
         time=message.timestamp()[1],
         key=message.key(),
         value=message.value(),
+        headers=tuple(message.headers() or ()),
     )
 
 

@@ -136,11 +136,13 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
         shown = table("group", "members", "behind", "of these", right=("members", "behind"))
         for group, about in found["groups"].items():
             behind = {topic: lag for topic, lag in about["lag"].items() if lag}
+            # Of a long gap only the length is known, and markers of transactions are part of it.
+            bound = {topic: "at most " for topic in about["at_most"]}
             shown.add_row(
                 group,
                 str(about["members"]),
-                f"{sum(behind.values()):,}",
-                ", ".join(f"{topic} {lag:,}" for topic, lag in behind.items()),
+                f"{'at most ' if bound else ''}{sum(behind.values()):,}",
+                ", ".join(f"{topic} {bound.get(topic, '')}{n:,}" for topic, n in behind.items()),
             )
         print_table(shown)
         out.print()

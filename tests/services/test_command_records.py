@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
+from schemas.topics import BY_NAME
+from services.command.lag import MOST_READ, lags
 from services.command.reading import partition_of
+from services.command.trace import MOVED, Event, remark
+from streams.feedback import REROUTED
 from tests.conftest import RunningBroker
 from tests.services.command_line import Deployment, command, deploy
 
@@ -229,10 +235,74 @@ def test_a_request_in_another_producers_partition_is_found(deployment: Deploymen
     assert sorted(event["record"] for event in found["events"]) == ["request", "truth"]
 
 
+def test_a_truth_that_was_moved_is_shown_where_it_was_and_as_moved(deployment: Deployment) -> None:
+    """A producer by CRC-32 puts a truth elsewhere, and Weir sends it on to its request."""
+    home = partition_of(b"moved", 3)
+    theirs = (home + 1) % 3
+    value = deployment.codec("truth").write(truth("moved"))
+    deployment.produce("truth", "moved", value, partition=theirs)
+    mark = [(MOVED, str(theirs).encode())]
+    deployment.produce("truth", "moved", value, partition=home, headers=mark)
+
+    (found,) = deployment.weir_json("trace", "moved")
+    shown = [(event["partition"], event["moved_from"]) for event in found["events"]]
+    assert sorted(shown, key=str) == sorted([(theirs, None), (home, theirs)], key=str)
+    text = deployment.weir("trace", "moved").stdout
+    assert text.count(f"moved by Weir from partition {theirs}") == 1
+    assert "only in ClickHouse" not in text
+
+
+def test_only_what_was_looked_for_in_vain_is_said_to_be_in_clickhouse_alone() -> None:
+    topic = BY_NAME["truth"]
+    event = Event(1, topic, 2, 7, {}, "ClickHouse")
+    assert "only in ClickHouse" in remark(event, [0, 2])
+    assert remark(event, [0, 1]) == ""
+    assert remark(replace(event, kept_in="both"), [0, 2]) == ""
+
+
+def test_the_header_of_moved_truths_is_the_one_that_feedback_gives() -> None:
+    assert MOVED == REROUTED
+
+
 def test_an_unknown_request_is_an_error(deployment: Deployment) -> None:
     done = deployment.weir("trace", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert "nothing is known of the request nobody" in done.stderr
+
+
+def transaction(deployment: Deployment, records: list[str]) -> None:
+    """Truths in one transaction, all in partition 0."""
+    producer = Producer(
+        {"bootstrap.servers": deployment.bootstrap, "transactional.id": uuid.uuid4().hex}
+    )
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    codec = deployment.codec("truth")
+    for id_ in records:
+        producer.produce(deployment.topic("truth"), codec.write(truth(id_)), id_, 0)
+    producer.commit_transaction(20)
+
+
+def test_markers_of_transactions_are_nothing_to_be_behind_with(deployment: Deployment) -> None:
+    for _ in range(3):
+        transaction(deployment, ["a"])
+    task, topic = deployment.contract.task, deployment.topic("truth")
+    consumer = Consumer({"bootstrap.servers": deployment.bootstrap, "group.id": f"{task}-reads"})
+
+    def behind(committed: int) -> dict[str, Any]:
+        consumer.commit(offsets=[TopicPartition(topic, 0, committed)], asynchronous=False)
+        return lags({"bootstrap.servers": deployment.bootstrap}, task)[f"{task}-reads"]
+
+    # Offsets: record, marker, record, marker, record, marker.
+    expected = {0: 3, 1: 2, 2: 2, 4: 1, 5: 0, 6: 0}
+    assert {committed: behind(committed)["lag"]["truth"] for committed in expected} == expected
+    assert behind(0)["at_most"] == []
+    transaction(deployment, [f"r{n}" for n in range(MOST_READ)])
+    # Too many to be looked at: 203 records and four markers.
+    assert behind(0) == {"members": 0, "lag": {"truth": 207}, "at_most": ["truth"]}
+    assert behind(6) | {"members": 0} == {"members": 0, "lag": {"truth": 201}, "at_most": ["truth"]}
+    assert behind(7) == {"members": 0, "lag": {"truth": 199}, "at_most": []}
+    consumer.close()
 
 
 def test_topics_show_how_far_they_have_got(deployment: Deployment) -> None:
