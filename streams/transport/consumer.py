@@ -154,6 +154,7 @@ class Consumer(base.Consumer):
             return
         rest = self.client.consume(self.app.batch_max - 1, 0)
         messages = [message for message in (first, *rest) if not _failed(message)]
+        news = False
         for batch in columns_of(messages, self.app.consumer_generation_id, self.app.whole):
             CONSUMED.labels(batch.topic).inc(len(batch))
             with self._slot:
@@ -161,8 +162,9 @@ class Consumer(base.Consumer):
                     self._moved_at = time.monotonic()
                 self._records += len(batch)
                 self._bytes += batch.size
-            self._mailbox.put(batch)
-        self._event_loop.call_soon_threadsafe(self._arrived.set)
+            news |= self._mailbox.put(batch, lambda: self.app.delivery.committing)
+        if news:  # waking the event loop for nothing is what most of its time would go to
+            self._event_loop.call_soon_threadsafe(self._arrived.set)
         if len(messages) < self.app.batch_max // 4:
             # Records that trickle in would be looked at one by one, and the interpreter is shared
             # with the agents: look a thousand times a second at most.

@@ -52,16 +52,26 @@ class Mailbox:
         self._boxes: dict[Key, _Box] = {}
         self._lock = threading.Lock()
 
-    def put(self, batch: RecordBatch) -> None:
-        """Records that have arrived."""
+    def put(self, batch: RecordBatch, committing: Callable[[], bool] = lambda: False) -> bool:
+        """Records that have arrived; whether `take` or `wait_s` would now say something else.
+
+        committing: asked once the records are here, so that whoever takes at a commit's end either
+        finds them or is told of them.
+        """
         with self._lock:
             box = self._boxes.setdefault(
                 self._key(batch), _Box(patient=batch.topic in self._patient)
             )
-            if not box.batches:
+            first = not box.batches
+            if first:
                 box.since = self._clock()
             box.batches.append(batch)
             box.records += len(batch)
+            if box.at_work:
+                return False
+            if box.patient:
+                return first or box.records >= self._most
+            return box.records >= WORTH or not committing()
 
     def take(self, committing: bool = False) -> list[RecordBatch]:
         """What may be worked on now; each batch is to be told of with `done`.

@@ -55,9 +55,10 @@ class Machine(RuleBasedStateMachine):
     @rule(
         places=st.lists(
             st.tuples(st.sampled_from([WHOLE, PATIENT, PLAIN]), st.integers(0, 2)), max_size=8
-        )
+        ),
+        committing=st.booleans(),
     )
-    def fetch(self, places: list[tuple[str, int]]) -> None:
+    def fetch(self, places: list[tuple[str, int]], committing: bool) -> None:
         messages = []
         for place in places:
             offset = self.next.get(place, 0)
@@ -68,7 +69,10 @@ class Machine(RuleBasedStateMachine):
                 self.since[place] = self.now
             queue.append(offset)
         for batch in columns_of(messages, 1, {WHOLE}):
-            self.mailbox.put(batch)
+            before = self.mailbox.wait_s(committing)
+            news = self.mailbox.put(batch, lambda: committing)
+            # Whoever waits is told of all that ends the wait sooner.
+            assert news or self.mailbox.wait_s(committing) == before
 
     @rule(committing=st.booleans())
     def take(self, committing: bool) -> None:
