@@ -3,7 +3,11 @@
     schemas/avro/history/<record>/1.avsc, 2.avsc, …      the committed templates
     <home>/schemas/<task>/<record>/1.avsc, 2.avsc, …     a deployment's, fitted to its task
 
-The newest version is the one in use and reads all before it (BACKWARD_TRANSITIVE).
+The newest version is the one in use. Of the templates every version reads all others, the older
+ones and the newer ones (FULL_TRANSITIVE): a change breaks neither old writers nor old readers.
+Of a deployment's task the newest version reads all before it (BACKWARD_TRANSITIVE), and a start
+tells which changes older readers do not understand: see docs/design.md, Contracts.
+
 After a change of a template, ``python -m schemas.history`` judges it and adds its version.
 """
 
@@ -77,23 +81,44 @@ class History:
 COMMITTED = History(DIRECTORY / "history")
 
 
-def backward_conflicts(
-    record: str,
-    new: Schema,
-    history: History,
-    fitted: Callable[[Schema], Iterator[tuple[str, Schema]]] | None = None,
-) -> list[str]:
-    """Why ``new`` does not read some version of ``history``, with that version's number.
+Shapes = Callable[[Schema], Iterator[tuple[str, Schema]]]
+"""The schemas that a template stands for, each with a label."""
 
-    ``fitted`` gives the schemas that a template stands for, each with a label; None: the schema
-    stands for itself.
-    """
-    shapes = fitted or (lambda schema: iter([("", schema)]))
-    found: list[str] = []
+
+def itself(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """A schema that stands for itself alone."""
+    yield "", schema
+
+
+def backward_conflicts(
+    record: str, new: Schema, history: History, shapes: Shapes = itself
+) -> list[str]:
+    """Why ``new`` does not read some version of ``history``, with that version's number."""
+    return [
+        f"{label}version {number}: {conflict}"
+        for number, label, changed, old in _pairs(record, new, history, shapes)
+        for conflict in conflicts(changed, old)
+    ]
+
+
+def forward_conflicts(
+    record: str, new: Schema, history: History, shapes: Shapes = itself
+) -> list[str]:
+    """Why some version of ``history`` does not read ``new``, with that version's number."""
+    return [
+        f"{label}version {number}: {conflict}"
+        for number, label, changed, old in _pairs(record, new, history, shapes)
+        for conflict in conflicts(old, changed, newer="writer")
+    ]
+
+
+def _pairs(
+    record: str, new: Schema, history: History, shapes: Shapes
+) -> Iterator[tuple[int, str, Schema, Schema]]:
+    """Number of each older version, label, the new schema and the old one, shape by shape."""
     for number, old in enumerate(history.versions(record), 1):
-        for (label, reader), (_, writer) in zip(shapes(new), shapes(old), strict=True):
-            found += [f"{label}version {number}: {c}" for c in conflicts(reader, writer)]
-    return found
+        for (label, changed), (_, before) in zip(shapes(new), shapes(old), strict=True):
+            yield number, label, changed, before
 
 
 def all_kinds(schema: Schema) -> Iterator[tuple[str, Schema]]:
@@ -109,11 +134,17 @@ def main() -> int:
     refused = False
     for record in RECORDS:
         new: Schema = json.loads(template(record))
-        found = backward_conflicts(record, new, COMMITTED, all_kinds)
-        if found:
+        backward = backward_conflicts(record, new, COMMITTED, all_kinds)
+        forward = forward_conflicts(record, new, COMMITTED, all_kinds)
+        for found, why in (
+            (backward, "it would not read older records"),
+            (forward, "older readers would not read it"),
+        ):
+            if found:
+                print(f"{record}: not added, {why}:", file=sys.stderr)
+                print(*(f"- {conflict}" for conflict in found), sep="\n", file=sys.stderr)
+        if backward or forward:
             refused = True
-            print(f"{record}: not added, it would not read older records:", file=sys.stderr)
-            print(*(f"- {conflict}" for conflict in found), sep="\n", file=sys.stderr)
         elif path := COMMITTED.add(record, new):
             print(f"{record}: {path.name} added")
     return 1 if refused else 0

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.history import History, backward_conflicts
+from schemas.history import History, backward_conflicts, forward_conflicts
 from schemas.records import Kind, Schema
+from schemas.registry import canonical
 from schemas.topics import TOPICS, Topic
 
 if TYPE_CHECKING:
@@ -119,6 +120,22 @@ def check(contract: Contract, home: Path) -> None:
             "feature keeps its type), or give the task another name, or start in another home "
             "(WEIR_HOME)."
         )
+
+
+def told_of_readers(contract: Contract, home: Path) -> list[str]:
+    """What consumers that still read by an older version will not understand, a sentence each.
+
+    No reason to refuse a task: a feature that goes or becomes nullable is an ordinary change,
+    and consumers that take records as they were written are not concerned. But no secret
+    either. Ask before `record`: what is recorded was told of.
+    """
+    versions = history(home, contract.task)
+    return [
+        f"{record}, {conflict}"
+        for record, schema in contract.schemas.items()
+        if (newest := versions.newest(record)) and canonical(newest) != canonical(schema)
+        for conflict in forward_conflicts(record, schema, versions)
+    ]
 
 
 def record(contract: Contract, home: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.broker import BrokerError, find_java
 from services.command.background import Background
-from services.contract import Contract, ContractError, check, record
+from services.contract import Contract, ContractError, check, record, told_of_readers
 from services.deployment import DeploymentError, remember
 from services.keys import with_keys
 from services.supervisor import ProcessSpec, StartError, Supervisor
@@ -81,6 +81,8 @@ def start(
     # 3. What other commands and older records need is kept before anybody can use it.
     task, contract = loading.result()
     on_ground()
+    for conflict in told_of_readers(contract, settings.home):
+        say(f"note: consumers that read by an older schema will not understand {conflict}")
     record(contract, settings.home)
     remember(settings, contract)
     # 4. Topics, before anybody subscribes: Faust consumes nothing from one that is missing.

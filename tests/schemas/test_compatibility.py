@@ -73,6 +73,7 @@ def test_the_verdict_is_apache_avros(reader: dict[str, Any], writer: dict[str, A
     )
     compatible = theirs.compatibility is SchemaCompatibilityType.compatible
     assert (conflicts(reader, writer) == []) == compatible
+    assert (conflicts(reader, writer, newer="writer") == []) == compatible
 
 
 def record(*fields: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +123,47 @@ def test_a_conflict_says_where_and_what(
     reader: dict[str, Any], writer: dict[str, Any], said: str
 ) -> None:
     assert conflicts(reader, writer) == [said]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            record({"name": "a", "type": "long"}, {"name": "b", "type": "long"}),
+            record({"name": "a", "type": "long"}),
+            "b: is gone and had no default, so old readers miss it",
+        ),
+        (
+            record({"name": "a", "type": "long"}),
+            record({"name": "a", "type": ["null", "long"]}),
+            "a: was long, may now be null",
+        ),
+        (
+            record({"name": "a", "type": "long"}),
+            record({"name": "a", "type": "double"}),
+            "a: was long, may now be double",
+        ),
+        (
+            record({"name": "a", "type": TIME}),
+            record({"name": "a", "type": "long"}),
+            "a: was timestamp-millis, may now be plain",
+        ),
+        (
+            record({"name": "a", "type": {"type": "enum", "name": "E", "symbols": ["A"]}}),
+            record({"name": "a", "type": {"type": "enum", "name": "E", "symbols": ["A", "B"]}}),
+            "a: B is new and the enum had no default",
+        ),
+        (
+            record({"name": "a", "type": INNER}),
+            record({"name": "a", "type": {**INNER, "name": "J", "aliases": ["I"]}}),
+            "a: the type was called I, is now J",
+        ),
+    ],
+)
+def test_what_breaks_old_readers_is_told_in_order_of_time(
+    old: dict[str, Any], new: dict[str, Any], said: str
+) -> None:
+    assert conflicts(old, new, newer="writer") == [said]
 
 
 def test_a_field_renamed_with_an_alias_reads_old_records() -> None:

@@ -40,11 +40,11 @@ def test_every_record_of_the_history_still_exists() -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_every_version_reads_all_versions_before_it(record: str) -> None:
+def test_every_version_reads_all_others_older_and_newer(record: str) -> None:
     versions = COMMITTED.versions(record)
-    for (i, old), (j, new) in itertools.combinations(enumerate(versions, 1), 2):
-        for (kind, reader), (_, writer) in zip(all_kinds(new), all_kinds(old), strict=True):
-            assert not judged_by_avro(reader, writer), f"{record}, {kind}{j} reading {i}"
+    for (i, one), (j, other) in itertools.permutations(enumerate(versions, 1), 2):
+        for (kind, reader), (_, writer) in zip(all_kinds(one), all_kinds(other), strict=True):
+            assert not judged_by_avro(reader, writer), f"{record}, {kind}{i} reading {j}"
 
 
 def test_every_version_stands_alone_for_every_kind_of_target() -> None:
@@ -63,9 +63,15 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     return copy
 
 
-def change_truth(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> None:
+def change_truth(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, object] | None, without: str = ""
+) -> None:
+    """The template of truth with another field (None: with none), and without one of its own."""
     changed = json.loads(template("truth"))
-    changed["fields"].append({"name": "certainty", "type": "double", "doc": "How sure."} | change)
+    changed["fields"] = [field for field in changed["fields"] if field["name"] != without]
+    if change is not None:
+        added = {"name": "certainty", "type": "double", "doc": "How sure."} | change
+        changed["fields"].append(added)
     monkeypatch.setattr(
         history_module,
         "template",
@@ -92,6 +98,47 @@ def test_an_incompatible_change_is_refused_and_says_where(
     assert history_module.main() == 1
     assert committed.versions("truth") == before
     assert "binary, version 1: certainty: is new and has no default" in capsys.readouterr().err
+
+
+def test_a_removed_field_that_old_readers_need_is_refused(
+    committed: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = committed.versions("truth")
+    change_truth(monkeypatch, None, without="known_at")
+    assert history_module.main() == 1
+    assert committed.versions("truth") == before
+    said = capsys.readouterr().err
+    assert "truth: not added, older readers would not read it:" in said
+    assert "binary, version 1: known_at: is gone and had no default" in said
+    assert "older records" not in said
+
+
+def test_a_removed_field_that_has_a_default_is_no_loss_to_old_readers(
+    committed: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_truth(monkeypatch, None, without="source")
+    assert history_module.main() == 0
+
+
+def test_a_field_that_takes_more_than_before_is_refused(
+    committed: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New readers read old records, and old readers do not expect a null."""
+    time = {"type": "long", "logicalType": "timestamp-millis"}
+    nullable = {"name": "known_at", "type": ["null", time], "default": None}
+    change_truth(monkeypatch, nullable, without="known_at")
+    assert history_module.main() == 1
+    said = capsys.readouterr().err
+    assert "version 1: known_at: was long, may now be null" in said
+    assert "older records" not in said
+
+
+def test_an_added_field_with_a_default_is_read_both_ways() -> None:
+    more = STAND_IN | {
+        "fields": [*STAND_IN["fields"], {"name": "more", "type": "long", "default": 0}]
+    }
+    assert not judged_by_avro(more, STAND_IN)
+    assert not judged_by_avro(STAND_IN, more)
 
 
 def test_a_new_text_of_the_documentation_is_no_new_version(tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from schemas.topics import OUTPUT_MAX_BYTES, TOPICS
 from services.admin import AdminError, create_topics
-from services.contract import Contract, ContractError, history, record, recorded, recorded_tasks
+from services.contract import (
+    Contract,
+    ContractError,
+    history,
+    record,
+    recorded,
+    recorded_tasks,
+    told_of_readers,
+)
 from streams.task import load_task
 from tests.conftest import RunningBroker
 from tests.services.command_line import write_task
@@ -103,6 +111,35 @@ def test_a_new_nullable_feature_is_a_new_version(tmp_path: Path) -> None:
     added = record(contract_of(tmp_path, changes=more), tmp_path)
     assert {path.parent.name for path in added} >= {"request", "prediction", "deferred", "outcome"}
     assert len(history(tmp_path, "small").versions("request")) == 2
+
+
+def test_a_new_nullable_feature_concerns_no_older_reader(tmp_path: Path) -> None:
+    record(contract_of(tmp_path), tmp_path)
+    more = {"features=[": 'features=[Number("size", nullable=True),'}
+    assert told_of_readers(contract_of(tmp_path, changes=more), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {'Number("price", low=0, unit="EUR")': 'Number("price", nullable=True)'},
+            "request, version 1: features.price: was double, may now be null",
+        ),
+        (
+            {'Number("price", low=0, unit="EUR"),': ""},
+            "request, version 1: features.price: is gone and had no default",
+        ),
+    ],
+)
+def test_a_change_that_older_readers_do_not_understand_is_taken_and_told_once(
+    tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    record(contract_of(tmp_path), tmp_path)
+    changed = contract_of(tmp_path, changes=change)
+    assert any(said in conflict for conflict in told_of_readers(changed, tmp_path))
+    assert record(changed, tmp_path)
+    assert told_of_readers(changed, tmp_path) == []
 
 
 @pytest.mark.parametrize(
