@@ -95,6 +95,7 @@ def build(task: Task, settings: Settings) -> App:
         client=settings.librdkafka(),
         mode=settings.delivery,
         batch_max=settings.batch_max,
+        folder=settings.state / task.name / "faust",
         restore=restore,
         close=close,
     )

@@ -77,6 +77,9 @@ def demo(
             from services.command.replaying import linger, run_replay
 
             note(f"running {time.monotonic() - began:.1f} s after the start")
+            page = started.address("console", "page")
+            if page and not err.is_terminal:  # there it is part of the live view
+                note(f"the page: {page}")
             result = run_replay(
                 started, timeline.result(), stop, for_s, days_a_second, retrain_every
             )
@@ -97,10 +100,12 @@ def demo(
 
 
 def not_needed_at_once(settings: Settings) -> set[str]:
-    """Who may come up after the replay has begun: the trainer too, where a model is there."""
-    return (
-        {"console", "trainer"} if any(settings.artifacts.glob("*/manifest.json")) else {"console"}
-    )
+    """Who may come up after the replay has begun.
+
+    The sink goes on where its tables end; the trainer is waited for where there is no model yet.
+    """
+    later = {"console", "sink"}
+    return later | {"trainer"} if any(settings.artifacts.glob("*/manifest.json")) else later
 
 
 def await_champion(started: Started, stop: threading.Event) -> bool:

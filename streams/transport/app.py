@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -48,6 +49,7 @@ class App(faust.App):
 
     client: librdkafka's connection settings. group: consumer group. worker: this worker's name,
     stable across restarts; its successor takes its partitions over at once and fences it.
+    folder: where Faust may keep what it likes; it makes it even where it keeps nothing.
     restore: called with the committed offset (−1: none) of each partition that comes in, before
     its records are read. close: called when partitions go.
     """
@@ -60,6 +62,7 @@ class App(faust.App):
         client: Mapping[str, Any],
         mode: Mode,
         batch_max: int,
+        folder: Path,
         restore: Restore,
         close: Callable[[], None],
     ) -> None:
@@ -67,6 +70,7 @@ class App(faust.App):
             group,
             broker=f"weir://{group}",
             store="memory://",
+            datadir=str(folder),
             web_enabled=False,
             topic_allow_declare=False,
             topic_disable_leader=True,

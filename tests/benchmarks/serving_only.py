@@ -38,6 +38,7 @@ def main() -> None:
         client=settings.librdkafka(),
         mode=settings.delivery,
         batch_max=settings.batch_max,
+        folder=settings.state / task.name / "faust",
         restore=lambda offsets: None,
         close=lambda: None,
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from streams.transport.app import App
 
 
-def test_asking_whether_it_is_ready_before_it_runs_starts_nothing() -> None:
+def test_asking_whether_it_is_ready_before_it_runs_starts_nothing(
+    tmp_path: Path,
+) -> None:
     app = App(
         group="asked-early",
         worker="0",
         client={"bootstrap.servers": "127.0.0.1:1", "log_level": 0},
         mode="at_least_once",
         batch_max=10,
+        folder=tmp_path,
         restore=lambda _: None,
         close=lambda: None,
     )
