@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec
+from schemas.registry import HEADER_BYTES, header
 from schemas.topics import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
 from streams.codecs import codecs
 from streams.dead_letters import MOST_HEADER_BYTES, MOST_WORDS
@@ -294,6 +296,43 @@ def test_an_event_time_that_cannot_be_right_is_not_passed_on(bench: Bench) -> No
     named = bench.request("event_time", math.nan, features={"shop": "event_time" * 200})
     (prediction,) = bench.read(bench.serve([named], timestamps=[START + 7]))["predictions"]
     assert prediction["event_time"] == START
+
+
+WRONG: dict[str, tuple[Any, Any]] = {
+    "null where the task allows none": (["null", "double"], None),
+    "text where a number is meant": ("string", "1.0"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG))
+@pytest.mark.parametrize("own_id", [True, False], ids=["schema of its own", "id of ours"])
+def test_a_producer_that_writes_another_type_is_told(bench: Bench, case: str, own_id: bool) -> None:
+    """Avro's bytes name no types: a producer needs a schema of its own to write a wrong one."""
+    type_, value = WRONG[case]
+    theirs = json.loads(json.dumps(bench.codecs["request"].schema))
+    features = next(f["type"] for f in theirs["fields"] if f["name"] == "features")
+    next(f for f in features["fields"] if f["name"] == "size")["type"] = type_
+    codec = Codec(theirs)
+    written = codec.write(
+        {
+            "request_id": "wrong",
+            "event_time": START,
+            "features": {"size": value, "age": 3, "fresh": None, "colour": "red", "shop": "x"},
+        }
+    )
+    if not own_id:
+        written = header(bench.codecs["request"].id) + written[HEADER_BYTES:]
+    values: list[bytes | None] = [bench.request("a"), written, bench.request("b")]
+    found = bench.read(bench.serve(values, keys=[b"a", b"key", b"b"]))
+    statuses = {p["request_id"]: p["status"] for p in found["predictions"]}
+    assert statuses["a"] == statuses["b"] == "answered"
+    (letter,) = found["dead-letters"]
+    if own_id:
+        assert (letter["reason"], letter["request_id"]) == ("unknown-schema", "key")
+        assert statuses["key"] == "rejected"
+    else:
+        assert (letter["reason"], letter["request_id"]) == ("undecodable", "wrong")
+        assert statuses["wrong"] == "rejected"
 
 
 def test_traces_go_on_to_answers_deferred_inputs_and_dead_letters(bench: Bench) -> None:
