@@ -149,7 +149,8 @@ sync_packages() {
     "$UV" venv --quiet --python "$PYTHON" .venv
   fi
   say "installing the locked Python packages"
-  "$UV" sync --quiet --frozen --inexact --no-default-groups "${groups[@]}"
+  # Compiled once: every start of every process would do it again where Python may not keep bytecode.
+  "$UV" sync --quiet --frozen --inexact --no-default-groups --compile-bytecode "${groups[@]}"
   printf '%s\n' "$wanted" >"$stamp"
 }
 

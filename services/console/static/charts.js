@@ -107,17 +107,19 @@ function alone(u, at) {
   return [...values.keys()].filter((i) => there(i) && !there(i - 1) && !there(i + 1));
 }
 
-// Where versions took over: [{x, label, color}].
+// Where versions took over: [{x, label, color}], in order of x. The newest of those before the axis
+// begins is the one in service there: it is marked at the left edge.
 function drawMarks(u, marks) {
-  const { ctx, bbox } = u, ratio = devicePixelRatio;
+  const { ctx, bbox } = u, ratio = devicePixelRatio, edge = bbox.left + bbox.width;
+  const placed = marks.map((mark) => ({ ...mark, at: Math.round(u.valToPos(mark.x, "x", true)) }));
+  const before = placed.filter(({ at }) => at < bbox.left - 1).slice(-1).map((mark) => ({ ...mark, at: Math.round(bbox.left) }));
+  const within = placed.filter(({ at }) => at >= bbox.left - 1 && at <= edge + 1);
   ctx.save();
   ctx.font = `${11.5 * ratio}px system-ui, sans-serif`;
   ctx.textBaseline = "bottom";
   ctx.textAlign = "left";
   let free = -Infinity;
-  for (const { x, label, color: name } of marks) {
-    const at = Math.round(u.valToPos(x, "x", true));
-    if (at < bbox.left - 1 || at > bbox.left + bbox.width + 1) continue;
+  for (const { at, label, color: name } of [...before, ...within]) {
     ctx.strokeStyle = ctx.fillStyle = color(name);
     ctx.lineWidth = ratio;
     ctx.setLineDash([4 * ratio, 4 * ratio]);
@@ -126,7 +128,7 @@ function drawMarks(u, marks) {
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
     const wide = ctx.measureText(label).width;
-    const start = Math.min(at, bbox.left + bbox.width - wide);
+    const start = Math.min(at, edge - wide);
     if (start > free) {
       ctx.fillText(label, start, bbox.top - 5 * ratio);
       free = start + wide + 8 * ratio;

@@ -145,8 +145,13 @@ function reason(metric) {
   if (answer.rows.length === 0) {
     return answer.segment ? "No windows of this segment yet." : "No windows yet: they begin with the first predictions that reach ClickHouse.";
   }
-  if (NEEDS_TRUTH.has(metric)) return `No outcomes yet: truth arrives up to ${format.duration(task.horizon_ms)} of event time after its request.`;
-  return "Nothing to show yet.";
+  if (!NEEDS_TRUTH.has(metric)) return "Nothing to show yet.";
+  if (!answer.rows.some((one) => one.outcomes > 0)) return `No outcomes yet: truth arrives up to ${format.duration(task.horizon_ms)} of event time after its request.`;
+  const scored = answer.rows.filter((one) => one.scored > 0);
+  if (scored.length === 0) return "So far only inputs that the gate held back have outcomes; the model’s own answers have none yet.";
+  if (scored.some((one) => one[metric] !== null)) return `Few outcomes yet: an open window is drawn from ${OPEN_SCORED} on.`;
+  if (metric === "roc_auc") return "AUC needs outcomes of both classes, and so far no window has them.".replace("both classes", task.kind === "binary" ? "both classes" : "every class");
+  return `${METRICS[metric].name} cannot be told from the outcomes so far.`;
 }
 
 // ClickHouse may still be taking in what the topics hold: then the newest windows are missing.
