@@ -51,6 +51,15 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 WAIT_MS = 30_000
+SINGLE = "a single outcome"
+NOTE_TEXTS = """
+    window.texts = new Map();
+    const draw = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        window.texts.set(text, x);
+        return draw.call(this, text, x, y);
+    };
+"""
 
 
 class System:
@@ -212,6 +221,9 @@ def filled(system: System) -> System:
     rows = [metric(day, "v1" if day < 6 else "v2", days=n) for day in range(12) for n in (1, 7)]
     rows += [metric(11, "v2", revision=2, complete=False, outcomes=100, roc_auc=0.9)]
     rows += [metric(day, "v1", segment="origin", value=HOSTILE[:60]) for day in range(3)]
+    # A segment with one outcome: of one class alone there is no curve.
+    single = {"outcomes": 1, "scored": 1, "roc_auc": None, "complete": False}
+    rows += [metric(0, "v1", segment="origin", value=SINGLE, **single)]
     system.send("metrics", *rows)
     system.send("predictions", *(prediction(n, event_time=BEGIN_MS) for n in range(5)))
     later = BEGIN_MS + 6 * DAY_MS
@@ -265,12 +277,35 @@ def test_windows_are_shown_by_version_metric_and_segment(filled: System, page: P
     expect(page.locator("#metric-help")).to_contain_text("truth has arrived")
     page.select_option("#window", "sliding_7d_1d")
     expect(rows.first).to_contain_text("6 Mar – 12 Mar 2013")
-    expect(page.locator("#segment option")).to_have_count(2)
+    expect(page.locator("#segment option")).to_have_count(3)
     page.select_option("#segment", index=1)
     expect(page.locator("#quality-empty")).to_have_text("No windows of this segment yet.")
     page.select_option("#window", "tumbling_1d")
     expect(rows).to_have_count(3)
     assert no_sideways_scrolling(page)
+
+
+def test_the_first_version_is_marked_though_it_began_before_the_axis(
+    filled: System, page: Page
+) -> None:
+    """Its first event is a morning's, the first point of the axis the middle of the day."""
+    # A canvas keeps no text: what is written on it is noted on the way.
+    page.add_init_script(NOTE_TEXTS)
+    page.goto(filled.console.url)
+    expect(page.locator("#legend-quality li")).to_have_count(3)
+    page.wait_for_function("window.texts.has('▾ v2')")
+    left, inner = page.evaluate("[window.texts.get('▾ v1'), window.texts.get('▾ v2')]")
+    assert left is not None, "the first version has no mark"
+    assert 0 < left < inner
+
+
+def test_one_class_alone_is_said_to_have_no_auc(filled: System, page: Page) -> None:
+    page.goto(filled.console.url)
+    expect(page.locator("#segment option")).to_have_count(3)
+    page.select_option("#segment", label=f"origin: {SINGLE}")
+    expect(page.locator("#quality-empty")).to_contain_text("AUC needs outcomes of both classes")
+    page.select_option("#metric", "accuracy")
+    expect(page.locator("#quality-empty")).to_contain_text("Few outcomes yet")
 
 
 def test_what_strangers_sent_is_shown_as_text(filled: System, page: Page) -> None:

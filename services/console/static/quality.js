@@ -150,7 +150,7 @@ function reason(metric) {
   const scored = answer.rows.filter((one) => one.scored > 0);
   if (scored.length === 0) return "So far only inputs that the gate held back have outcomes; the model’s own answers have none yet.";
   if (scored.some((one) => one[metric] !== null)) return `Few outcomes yet: an open window is drawn from ${OPEN_SCORED} on.`;
-  if (metric === "roc_auc") return "AUC needs outcomes of both classes, and so far no window has them.".replace("both classes", task.kind === "binary" ? "both classes" : "every class");
+  if (metric === "roc_auc") return `AUC needs outcomes of ${task.kind === "binary" ? "both classes" : "every class"} in a window, and none has them yet.`;
   return `${METRICS[metric].name} cannot be told from the outcomes so far.`;
 }
 
