@@ -66,6 +66,7 @@ class App(faust.App):
         restore: Restore,
         close: Callable[[], None],
     ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path alone
         super().__init__(
             group,
             broker=f"weir://{group}",
