@@ -143,7 +143,7 @@ def _wait_until_idle(running: Running, timeout_s: float = 60.0) -> None:
 
 def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[str, Any]]:
     """Start a broker, measure all systems on it, end it."""
-    broker = Broker(folder / "broker", port=free_port())
+    broker = Broker(folder / "broker", port=free_port(), thorough=True)
     broker.prepare()
     process = Child(broker.command(), {}, folder / "broker.log")
     try:

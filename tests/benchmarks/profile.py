@@ -89,7 +89,7 @@ def main() -> None:
     system = next(s for s in (*SYSTEMS, *EXTRA) if s.name == chosen.system)
     with tempfile.TemporaryDirectory(prefix="weir-profile-") as name:
         folder = Path(name)
-        broker = Broker(folder / "broker", port=free_port())
+        broker = Broker(folder / "broker", port=free_port(), thorough=True)
         broker.prepare()
         process = Child(broker.command(), {}, folder / "broker.log")
         try:
