@@ -39,6 +39,9 @@ from streams.transport.batch import RecordBatch
 
 log = logging.getLogger(__name__)
 
+# How the stages write their state. With another format the state is built anew from the topics, as
+# after the loss of a disk.
+STATE_FORMAT = "2"
 # A worker that has work and commits nothing for this long is not healthy: a broker's restart takes
 # about 5 s, and a commit that fails ends the worker by itself after 60 s.
 STUCK_S = 30.0
@@ -52,7 +55,7 @@ def clock() -> int:
 def build(task: Task, settings: Settings) -> App:
     """Wire the stages of a task into a Faust app."""
     by_record = codecs(task, settings.home)
-    stores = Stores(settings.state / task.name / settings.worker)
+    stores = Stores(settings.state / task.name / settings.worker / STATE_FORMAT)
     models = Following(
         task,
         by_record["model"],
