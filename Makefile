@@ -15,7 +15,7 @@ demo:
 	@infra/bootstrap.sh run && exec .venv/bin/weir demo $(ARGS)
 
 test:
-	@infra/bootstrap.sh test && exec .venv/bin/pytest -n 2 --dist loadfile $(ARGS)
+	@infra/bootstrap.sh test && exec .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench:
 	@infra/bootstrap.sh bench && exec .venv/bin/weir bench --report docs/performance.md $(ARGS)
