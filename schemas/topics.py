@@ -14,6 +14,9 @@ DAY_MS = 24 * HOUR_MS
 INPUT_MAX_BYTES = 1 << 20
 OUTPUT_MAX_BYTES = 4 << 20
 
+REROUTED = "weir-rerouted"
+"""Header of a truth that Weir sent to its request's partition: the partition that it came from."""
+
 
 @dataclass(frozen=True)
 class Topic:

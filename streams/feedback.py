@@ -10,7 +10,7 @@ import numpy.typing as npt
 from prometheus_client import Counter
 
 from schemas.codec import Batch, Codec
-from schemas.topics import BY_NAME, INPUT_MAX_BYTES
+from schemas.topics import BY_NAME, INPUT_MAX_BYTES, REROUTED
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.horizon import NEVER
 from streams.join import MOST_TRUTHS, Chain, KnownTruth, Verdict, in_time, judge
@@ -23,7 +23,6 @@ from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
 
 STAGE = "feedback"
-REROUTED = "weir-rerouted"
 # A truth that is moved to its partition gets a header and another key, and must still fit.
 MOST_MOVED_BYTES = INPUT_MAX_BYTES - 1024
 

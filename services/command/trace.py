@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.topics import TOPICS, Topic
+from schemas.topics import REROUTED, TOPICS, Topic
 from services.command.context import Context, JsonOption, TaskOption, open_context
 from services.command.output import CommandError, note, out, print_json, time_text
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 ABOUT_REQUESTS = tuple(topic for topic in TOPICS if topic.key == "request id")
 DEAD_LETTERS = next(topic for topic in TOPICS if topic.name == "dead-letters")
-MOVED = "weir-rerouted"
-"""Header of a truth that Weir sent to its request's partition: the partition that it came from.
-
-`streams.feedback.REROUTED`, said again: to import it costs a second, and a command is waited for.
-"""
 
 
 @dataclass(frozen=True)
@@ -145,7 +140,7 @@ def _about(
 
 
 def _moved_from(stored: Stored) -> int | None:
-    said = dict(stored.headers).get(MOVED) or b""
+    said = dict(stored.headers).get(REROUTED) or b""
     # Headers are anybody's: what is no partition's number says nothing.
     return int(said) if said.isdigit() and len(said) < 10 else None
 

@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from schemas.topics import BY_NAME
 from services.command.lag import MOST_READ, lags
 from services.command.reading import partition_of
-from services.command.trace import MOVED, Event, remark
+from services.command.trace import REROUTED as MOVED
+from services.command.trace import Event, remark
 from streams.feedback import REROUTED
 from tests.conftest import RunningBroker
 from tests.services.command_line import Deployment, command, deploy
