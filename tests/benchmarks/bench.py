@@ -24,11 +24,9 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from services.broker import Broker, free_port
-from services.supervisor.child import Child
 from tests.benchmarks import report
 from tests.benchmarks.load import Backlog, Latency, Load
-from tests.benchmarks.systems import PEER_PYTHON, Running, Stage, System
+from tests.benchmarks.systems import PEER_PYTHON, Running, Stage, System, fresh_stage
 
 SYSTEMS = (
     System("weir_exactly_once", "Weir, complete", "exactly once"),
@@ -143,12 +141,7 @@ def _wait_until_idle(running: Running, timeout_s: float = 60.0) -> None:
 
 def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[str, Any]]:
     """Start a broker, measure all systems on it, end it."""
-    broker = Broker(folder / "broker", port=free_port(), thorough=True)
-    broker.prepare()
-    process = Child(broker.command(), {}, folder / "broker.log")
-    try:
-        broker.wait_until_ready(alive=lambda: not process.has_ended())
-        stage = Stage(broker.bootstrap, folder)
+    with fresh_stage(folder) as stage:
         circumstances = report.circumstances()
         say(f"load average before: {circumstances['load_average']}")
         results = []
@@ -165,9 +158,6 @@ def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[
                 # The others' figures are worth having; its own are missing, and so is a ratio.
                 say(f"  not measured: {error}; logs are in {folder}")
         return results, circumstances
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def as_json(results: list[Measured]) -> dict[str, Any]:

@@ -16,11 +16,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from services.broker import Broker, free_port
-from services.supervisor.child import Child
 from tests.benchmarks.bench import EXTRA, SYSTEMS, WARM_UP_RATE, WARM_UP_S
 from tests.benchmarks.load import Load
-from tests.benchmarks.systems import PEER_PYTHON, Stage
+from tests.benchmarks.systems import PEER_PYTHON, fresh_stage
 
 PY_SPY = PEER_PYTHON.with_name("py-spy")
 HZ = 250
@@ -89,30 +87,21 @@ def main() -> None:
     system = next(s for s in (*SYSTEMS, *EXTRA) if s.name == chosen.system)
     with tempfile.TemporaryDirectory(prefix="weir-profile-") as name:
         folder = Path(name)
-        broker = Broker(folder / "broker", port=free_port(), thorough=True)
-        broker.prepare()
-        process = Child(broker.command(), {}, folder / "broker.log")
-        try:
-            broker.wait_until_ready(alive=lambda: not process.has_ended())
-            stage = Stage(broker.bootstrap, folder)
-            with stage.running(system) as running:
-                load = Load(stage.bootstrap, running.requests, running.predictions, running.codec)
+        with fresh_stage(folder) as stage, stage.running(system) as running:
+            load = Load(stage.bootstrap, running.requests, running.predictions, running.codec)
+            load.until_answered()
+            load.latency(WARM_UP_RATE, WARM_UP_S)
+            load.until_answered()
+            pid = running.children[0].pid
+            for what, work in (
+                ("backlog", lambda: load.backlog(chosen.backlog)),
+                ("rate", lambda: load.latency(chosen.rate, chosen.seconds)),
+            ):
+                print(f"== {what}, load average {os.getloadavg()[0]:.1f}")
+                raw = folder / f"{what}.raw"
+                record(pid, raw, work)
+                summarise(raw)
                 load.until_answered()
-                load.latency(WARM_UP_RATE, WARM_UP_S)
-                load.until_answered()
-                pid = running.children[0].pid
-                for what, work in (
-                    ("backlog", lambda: load.backlog(chosen.backlog)),
-                    ("rate", lambda: load.latency(chosen.rate, chosen.seconds)),
-                ):
-                    print(f"== {what}, load average {os.getloadavg()[0]:.1f}")
-                    raw = folder / f"{what}.raw"
-                    record(pid, raw, work)
-                    summarise(raw)
-                    load.until_answered()
-        finally:
-            process.terminate()
-            process.wait()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from schemas.codec import Codec
 from services import contract as contracts
 from services.admin import create_topics
-from services.broker import free_port
+from services.broker import Broker, free_port
 from services.contract import Contract
 from services.supervisor.child import Child
 from streams.bundle import save_bundle
@@ -91,6 +91,20 @@ class Running:
         """RuntimeError where one of its processes has ended."""
         if any(child.has_ended() for child in self.children):
             raise RuntimeError(f"a process of {self.requests} ended: see its log")
+
+
+@contextlib.contextmanager
+def fresh_stage(folder: Path) -> Iterator[Stage]:
+    """A stage on a broker of its own, which is ended afterwards."""
+    broker = Broker(folder / "broker", port=free_port(), thorough=True)
+    broker.prepare()
+    process = Child(broker.command(), {}, folder / "broker.log")
+    try:
+        broker.wait_until_ready(alive=lambda: not process.has_ended())
+        yield Stage(broker.bootstrap, folder)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class Stage:

@@ -104,10 +104,9 @@ def weir(
     *arguments: str, env: Mapping[str, str], timeout: float = 60, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run ``weir`` as a process, with no WEIR_ variable but those given."""
-    inherited = {name: v for name, v in os.environ.items() if not name.startswith("WEIR_")}
     return subprocess.run(
         command(*arguments),
-        env={**inherited, **env},
+        env={**inherited_environment(), **env},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -115,6 +114,11 @@ def weir(
         **({"stdin": subprocess.DEVNULL} if "input" not in options else {}),
         **options,
     )
+
+
+def inherited_environment() -> dict[str, str]:
+    """This process's variables but those of Weir."""
+    return {name: v for name, v in os.environ.items() if not name.startswith("WEIR_")}
 
 
 def command(*arguments: str) -> Sequence[str]:

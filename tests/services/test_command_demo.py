@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from services.command.demo import seconds
 from services.command.output import CommandError
 from services.supervisor import read_run_state
-from tests.services.command_line import command, weir
+from tests.services.command_line import command, inherited_environment, weir
 
 START_S = 500
 """Six processes and a first training, on a machine that others use too."""
@@ -48,10 +47,9 @@ def test_the_demo_loses_nothing_through_ctrl_c_and_a_new_start(tmp_path: Path) -
     first = run_demo(home, "--for", "8s")
     check(first)
 
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("WEIR_")}
     with subprocess.Popen(
         command("demo", "--no-page", "--home", str(home)),
-        env=environment,
+        env=inherited_environment(),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

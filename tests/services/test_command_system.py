@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 from services.broker import free_port
 from services.supervisor import read_run_state
-from tests.services.command_line import command, weir
+from tests.services.command_line import command, inherited_environment, weir
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -152,10 +151,9 @@ def test_ctrl_c_stops_a_foreground_start_in_order(tmp_path: Path) -> None:
     weir("init", "tumours", env={}, cwd=tmp_path)
     home = tmp_path / "home"
     absent = [word for name in NOT_THE_BROKER for word in ("--without", name)]
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("WEIR_")}
     with subprocess.Popen(
         command("up", "--foreground", "--task", "tumours.py:Tumours", *absent),
-        env={**environment, "WEIR_HOME": str(home)},
+        env={**inherited_environment(), "WEIR_HOME": str(home)},
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
