@@ -199,10 +199,6 @@ def no_sideways_scrolling(page: Page) -> bool:
     )
 
 
-def number(page: Page, id_: str) -> float:
-    return float(page.locator(f"#{id_}").inner_text().replace(",", ""))
-
-
 def test_an_empty_system_says_what_it_waits_for(system: System, page: Page) -> None:
     page.goto(system.console.url)
     expect(page.locator("#task")).to_have_text(system.console.contract.task)
@@ -250,7 +246,8 @@ def test_figures_move_as_records_arrive(filled: System, page: Page) -> None:
     expect(page.locator("#state-text")).to_have_text("Live")
     expect(page.locator("#f-predictions")).to_have_text(re.compile("[1-9]"))
     expect(page.locator("#f-p99")).to_have_text("10.0")
-    assert 20 < number(page, "f-deferred") <= 25
+    # The share before these records is 0: wait for theirs, do not read what stands there.
+    expect(page.locator("#f-deferred")).to_have_text(re.compile(r"^2[1-5](\.\d+)?$"))
     expect(page.locator("#f-champion")).to_have_text("v2")
     expect(page.locator("#f-event")).to_contain_text("Mar 2013")
     for chart in ("throughput", "latency", "quality"):
