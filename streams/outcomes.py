@@ -78,6 +78,13 @@ class Outcomes:
             "truth": truths["truth"],
             "previous_truth": self._previous(joined.previous),
             "source": truths["source"],
+            "previous_source": constant(None, len(rows)),
+            "label": constant("true", len(rows)),
+            "weight": constant(1.0, len(rows)),
+            "previous_weight": constant(None, len(rows)),
+            **{
+                name: constant(None, len(rows)) for name in ("position", "propensity", "shown_role")
+            },
         }
         return columns, late
 

@@ -124,6 +124,7 @@ class Serving:
         columns |= _decided(served, inferred)
         columns |= self._answers(inferred.answers, defer)
         columns["features"] = constant(True, n)
+        columns |= {"explored": constant(False, n), "model_propensity": constant(None, n)}
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
         SERVED.labels("answered").inc(n - int(defer.sum()))
@@ -264,8 +265,12 @@ class Serving:
                 "gate_decision": "none",
             }.items()
         }
-        columns |= {name: constant(None, n) for name in ("answer", "probability", "gate_score")}
         columns |= {
+            name: constant(None, n)
+            for name in ("answer", "probability", "gate_score", "model_propensity")
+        }
+        columns |= {
+            "explored": constant(False, n),
             "reason": Column(reasons),
             "probabilities": Column(np.zeros((n, 0))),
             "features": Column(np.zeros(n, bool)),

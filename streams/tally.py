@@ -77,7 +77,7 @@ class Tally:
             rows = decoded.columns["status"].values != "rejected"
             times = decoded.columns["event_time"].values
             newest = int(times[rows].max()) if rows.any() else NEVER
-            groups = add(decoded.columns)
+            groups = add(_true_labels(decoded.columns))
             source = f"{batch.topic}/{batch.partition}"
             records = [record(group, sums, NEVER, source) for group, sums in groups.items()]
             # The last one alone tells how far the source has come: the records may be read apart,
@@ -140,6 +140,16 @@ class Tally:
             present = has_features if column.valid is None else has_features & column.valid
             values = [_text(value) for value in column.values.tolist()]
             yield from _by(base, name, values, present)
+
+
+def _true_labels(columns: Columns) -> Columns:
+    """Predictions, or outcomes without weak labels: these are never mixed with true ones."""
+    if "label" not in columns:
+        return columns
+    true = columns["label"].values == "true"
+    if true.all():
+        return columns
+    return {path: column.take(np.flatnonzero(true)) for path, column in columns.items()}
 
 
 def _by(

@@ -162,7 +162,8 @@ class Ledger:
         self.accounts.known(*_columns(batch, "request_id", "known_at"))
 
     def _outcomes(self, batch: Batch) -> None:
-        self.accounts.joined(*_columns(batch, "request_id"))
+        ids, label = _columns(batch, "request_id", "label")
+        self.accounts.joined([id_ for id_, one in zip(ids, label, strict=True) if one == "true"])
 
     def _metrics(self, batch: Batch) -> None:
         for record in _records(batch):

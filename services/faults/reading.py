@@ -31,7 +31,7 @@ KEPT = {
     "predictions": ["request_id", "event_time", "status", "version", "role"],
     "outcomes": [
         *("request_id", "event_time", "status", "version", "role"),
-        *("revision", "truth", "previous_truth", "answer", "probability"),
+        *("revision", "label", "truth", "previous_truth", "answer", "probability"),
     ],
     "dead-letters": ["topic", "partition", "offset"],
     "models": ["event_id", "version"],
@@ -120,8 +120,9 @@ class Reading:
         return Predictions(frame["number"].to_numpy(np.int64), rejected), frame
 
     def outcomes(self) -> tuple[Outcomes, pd.DataFrame]:
-        """All outcomes for the account; for the windows the last one of each request."""
+        """All true outcomes for the account; for the windows the last one of each request."""
         frame = self._frame("outcomes")
+        frame = frame[frame["label"] == "true"]
         account = Outcomes(
             frame["number"].to_numpy(np.int64),
             frame["revision"].to_numpy(np.int64),
@@ -187,6 +188,7 @@ class Reading:
             for few in ("status", "version", "role"):
                 data[few] = pd.Categorical(data[few])
         if name == "outcomes":
+            data["label"] = pd.Categorical(data["label"])
             for truth in ("truth", "previous_truth"):
                 data[truth] = _trit(batch.columns[truth])
         self._frames[name].append(pd.DataFrame(data))

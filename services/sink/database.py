@@ -94,5 +94,7 @@ def _labelled(database: str) -> str:
         f"CREATE OR REPLACE VIEW {quote(database)}.labelled AS\n"
         "SELECT * EXCEPT (_partition, _offset, _timestamp, _key, _traceparent, _sink)\n"
         f"FROM {quote(database)}.outcomes\n"
+        # Rows that are older than the column have '' there.
+        "WHERE label != 'weak'\n"
         "ORDER BY revision DESC, _offset DESC\nLIMIT 1 BY request_id"
     )

@@ -30,7 +30,7 @@ _TIME = "DateTime64(3, 'UTC')"
 # Text fields with few different values: a dictionary makes them small and quick to group by.
 _FEW_VALUES = frozenset(
     {"version", "replaces", "dataset_id", "app_version", "source", "stage", "topic", "window"}
-    | {"segment", "kind", "trigger", "statistic", "reference"}
+    | {"segment", "kind", "trigger", "statistic", "reference", "previous_source", "shown_role"}
     | {"answer", "truth", "previous_truth", "fallback"}
 )
 FEATURES = "features"

@@ -26,7 +26,7 @@ MOST_ROWS = 2_000_000
 
 
 def query(task: Task) -> str:
-    """The outcomes that an event may see: each request's latest revision, newest first.
+    """The true outcomes that an event may see: each request's latest revision, newest first.
 
     Parameters: ``from_ms``, ``to_ms`` (event time), ``ends`` (for each partition of the topic
     the offset before which outcomes are seen). Rows that the table holds twice, because its parts
@@ -41,6 +41,7 @@ def query(task: Task) -> str:
         FROM `{task.name}`.`{BY_NAME["outcomes"].table}`
         WHERE event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}})
           AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}})
+          AND label != 'weak'
           AND _offset < {{ends:Array(Int64)}}[_partition + 1]
         ORDER BY event_time DESC, request_id, revision DESC
         LIMIT 1 BY request_id
