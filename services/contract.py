@@ -31,7 +31,11 @@ class ContractError(RuntimeError):
 
 @dataclass(frozen=True)
 class Contract:
-    """A task as its producers and consumers see it; ``schemas`` by record name."""
+    """A task as its producers and consumers see it; ``schemas`` by record name.
+
+    labelling: what people are asked for: the target's ``doc`` and ``unit``, the task's ``seed``,
+    and the fields of `streams.labelling.policy.Labelling`.
+    """
 
     task: str
     reference: str
@@ -43,6 +47,7 @@ class Contract:
     signals: list[str]
     windows: list[str]
     doc: str = ""
+    labelling: Mapping[str, Any] = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -59,6 +64,12 @@ class Contract:
             signals=list(task.signals),
             windows=[window.name for window in task.windows],
             doc=task.doc,
+            labelling={
+                "doc": task.target.doc,
+                "unit": getattr(task.target, "unit", ""),
+                "seed": task.seed,
+                **task.labelling.facts(),
+            },
             schemas=task.schemas(),
         )
 
@@ -68,6 +79,15 @@ class Contract:
         fields: list[dict[str, Any]] = self.schemas["request"]["fields"]
         schema: Schema = next(f["type"] for f in fields if f["name"] == "features")
         return schema
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """The Avro fields of what the model got: the features as predictions carry them."""
+        fields: list[dict[str, Any]] = self.schemas["prediction"]["fields"]
+        union = next(f["type"] for f in fields if f["name"] == "features")
+        record: dict[str, Any] = next(t for t in union if t != "null")
+        found: list[dict[str, Any]] = record["fields"]
+        return found
 
     def topics(self) -> Iterator[tuple[str, Topic]]:
         """Every topic of the task, with its full name."""

@@ -36,7 +36,8 @@ def describe_features(task: Task) -> list[dict[str, Any]]:
 def declaration(task: Task) -> dict[str, Any]:
     """The parts of a task that training depends on, as JSON data.
 
-    Left out, since they change no model: docs, segments, horizon, signals, windows, partitions.
+    Left out, since they change no model: docs, segments, horizon, signals, windows, partitions,
+    labelling.
     """
     target = {name: value for name, value in asdict(task.target).items() if name != "doc"}
     return {

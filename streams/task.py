@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
+from streams.labelling.policy import Labelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,7 @@ __all__ = [
     "Category",
     "Feature",
     "Integer",
+    "Labelling",
     "MultiClass",
     "Number",
     "Regression",
@@ -180,6 +182,7 @@ class Task:
     event_times: earliest and latest event time that can be right; None: no bound but one day
         after the worker's clock.
     partitions: of the topics that are keyed by request id.
+    labelling: how many inputs people are asked to label, and which.
     seed: seeds all randomness of training.
     """
 
@@ -197,6 +200,7 @@ class Task:
     history: Callable[[], pd.DataFrame] | None = None
     event_times: tuple[datetime | None, datetime | None] = (None, None)
     partitions: int = 4
+    labelling: Labelling = field(default_factory=Labelling)
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -292,7 +296,7 @@ def _problems(task: Task) -> list[str]:
         found.append(f"event_times: {earliest} is not before {latest}")
     if not 1 <= task.partitions <= 1024:
         found.append(f"partitions {task.partitions}: 1 to 1024")
-    return found
+    return found + task.labelling.problems()
 
 
 def load_task(reference: str) -> Task:

@@ -68,6 +68,7 @@ class Timeline:
             "known_at": Column(known),
             "truth": Column(flights[task.target.name].to_numpy()),
             "source": constant("system", n),
+            "selection_probability": constant(None, n),
         }
         self._columns: tuple[Columns, Columns] = (request, truth)
 

@@ -90,6 +90,7 @@ class Encoder:
             "known_at": Column(truths.known_at),
             "truth": Column(truths.truth),
             "source": constant("system", len(truths)),
+            "selection_probability": constant(None, len(truths)),
         }
         for id_, value in zip(ids, self._truth.encode(columns, len(truths)), strict=True):
             yield Item(self._topic["truth"], id_.encode(), value)

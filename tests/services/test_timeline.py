@@ -113,6 +113,7 @@ def test_a_record_says_what_the_flight_is_with_null_where_nothing_is_known() -> 
         "known_at": int(START.timestamp() * 1000) + 5 * 60_000,
         "truth": True,
         "source": "system",
+        "selection_probability": None,
     }
 
 
