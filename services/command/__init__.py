@@ -21,6 +21,7 @@ from services.command import (
     status,
     tail,
     trace,
+    verify,
 )
 from services.command.output import CommandError, print_error
 
@@ -59,6 +60,7 @@ def build() -> typer.Typer:
     )
     for command in COMMANDS:
         app.command()(command)
+    app.add_typer(verify.app, name="verify")
     return app
 
 

@@ -7,9 +7,8 @@
     running   the processes, by the supervisor's own files
     inject    carries out one fault and waits until it is over
     reading   reads every topic and every table back
-    recount   (pure) the windows, from the predictions and outcomes, by the plain definition
     account   (pure) what was lost, doubled or wrong
-    harness   all of it, in order
+    harness   all of it, in order; the windows are recounted by services.verify
 
 What a seed repeats: the plan, and every record of the load in its order in each partition. What
 it does not: how the operating system takes turns between the processes, so which batch a kill

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.topics import BY_NAME
-from services.faults import account, recount, tables
+from services.faults import account, tables
 from services.faults.inject import Injector, Recovery, skipped_reasons
 from services.faults.load import Load
 from services.faults.plan import Fault, Kind, make_plan
@@ -17,6 +17,7 @@ from services.faults.reading import Reading
 from services.faults.running import FaultError, Running
 from services.faults.traffic import Expected, Traffic
 from services.faults.visible import Visible
+from services.verify import recount
 from streams.task import Task
 
 SENT_S = 600.0
@@ -150,12 +151,12 @@ def figures_of(
     """Every figure of ``ZERO``, and a line for each of the first windows that are wrong."""
     predictions, asked = reading.predictions()
     outcomes, known = reading.outcomes()
-    wanted = recount.windows(asked, known, task.windows, task.segments)
+    wanted = recount.windows(asked, known, task)
     told = {"topic": recount.latest(reading.metrics()), "ClickHouse": tables.metrics(running)}
     wrong = [
         f"{where}: {line}"
         for where, found in told.items()
-        for line in recount.differences(wanted, found)
+        for line in recount.lines(recount.differences(wanted, found))
     ]
     forgetful = [name for name, topic in BY_NAME.items() if topic.cleanup == "compact"]
     figures = {

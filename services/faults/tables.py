@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.faults.recount import COUNTS, KEY, QUALITY, Key, latest
 from services.faults.running import Running
+from services.verify.recount import COUNTS, KEY, QUALITY, Key, latest
 
 Ints = npt.NDArray[np.int64]
 

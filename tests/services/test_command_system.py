@@ -79,6 +79,12 @@ def test_a_request_is_answered_traced_and_kept(running: Running) -> None:
     assert all(event["kept_in"] in ("both", "topic") for event in found["events"])
 
 
+def test_the_metrics_are_what_a_recount_gives(running: Running) -> None:
+    found = json.loads(running.ok("verify", "metrics", "--json").splitlines()[-1])
+    assert found["windows"] > 0
+    assert found["differences"] == 0
+
+
 def test_a_request_outside_its_ranges_is_rejected_with_the_reason(running: Running) -> None:
     request = json.dumps({"request_id": "far", **FEATURES, "radius": 99})
     assert "rejected: " in running.ok("send", request)

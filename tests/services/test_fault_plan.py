@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.faults import account, recount
+from services.faults import account
 from services.faults.account import Outcomes, Predictions
 from services.faults.plan import FEWEST_REQUESTS, Fault, Kind, make_plan
 from services.faults.task import Probe
 from services.faults.traffic import FLAVOURS, SPAN_MS, START_MS, Expected, Traffic
+from services.verify import recount
 from streams.task import millis
 
 seeds = st.integers(0, 2**63 - 1)
@@ -214,7 +215,7 @@ def _tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _windows(asked: pd.DataFrame, known: pd.DataFrame) -> dict[recount.Key, dict[str, object]]:
-    return recount.windows(asked, known, Probe.windows, Probe.segments)
+    return recount.windows(asked, known, Probe)
 
 
 def test_windows_are_recounted_for_all_traffic_and_each_segment() -> None:
@@ -229,12 +230,12 @@ def test_windows_are_recounted_for_all_traffic_and_each_segment() -> None:
 def test_a_window_that_counts_an_outcome_twice_is_wrong() -> None:
     asked, known = _tables(300)
     right, wrong = _windows(asked, known), _windows(asked, pd.concat([known, known.head(1)]))
-    assert recount.differences(right, right) == []
-    lines = recount.differences(right, wrong)
+    assert recount.differences(right, right) == {}
+    lines = recount.lines(recount.differences(right, wrong))
     assert lines
     assert all("outcomes is" in line for line in lines)
-    assert recount.differences(right, {}) != []
-    assert recount.differences({}, right) != []
+    assert recount.differences(right, {}).keys() == recount.differences({}, right).keys()
+    assert recount.differences(right, {}).keys() == right.keys()
 
 
 def test_a_fault_says_what_it_is() -> None:

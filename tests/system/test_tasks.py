@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.verify.metrics import Findings, verify
+from services.verify.recount import KEY
 from tests.conftest import RunningBroker
 from tests.system.worker import ROOT, Bench, wait_for
 
@@ -24,6 +26,14 @@ def bench(request: pytest.FixtureRequest, broker: RunningBroker, tmp_path: Path)
     bench = Bench(f"{ROOT / path}:{name}", broker.bootstrap, tmp_path)
     yield bench
     bench.close()
+
+
+def metric_key(metric: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(metric[name] for name in KEY)
+
+
+def pass_(done: int, of: int) -> None:
+    assert done <= of
 
 
 def _plain(value: Any) -> Any:
@@ -87,4 +97,12 @@ def test_every_kind_of_task_is_answered_joined_and_measured(bench: Bench) -> Non
         right = sum(o["answer"] == o["truth"] for o in scored)
         total = sum(m["accuracy"] * m["scored"] for m in metrics if m["scored"])
         assert total == pytest.approx(right)
+
+    def all_as_recounted() -> Findings | None:
+        found = verify(bench.task, bench.home, {"bootstrap.servers": bench.bootstrap}, print, pass_)
+        return None if found.wrong else found
+
+    # Groups besides all traffic may be told of a second later.
+    found = wait_for(all_as_recounted, "every window is what a recount gives")
+    assert found.windows == len({metric_key(m) for m in bench.records("metrics")})
     assert worker.stop() == 0

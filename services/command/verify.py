@@ -1,0 +1,116 @@
+"""``weir verify``: what the system tells, recomputed from its topics and compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.command.context import Context, JsonOption, TaskOption, open_context
+from services.command.output import (
+    CommandError,
+    err,
+    note,
+    print_json,
+    print_table,
+    table,
+    time_text,
+)
+
+if TYPE_CHECKING:
+    from services.verify.recount import Key
+
+app = typer.Typer(no_args_is_help=True, help="Recompute from the topics what the system tells.")
+
+MOST_ROWS = 50
+"""Differences that the table has room for; --json has their number, as has the last line."""
+LOOK_S = 0.5
+SETTLED_S = 3.0
+"""Windows that changed are told of once a second: after so long without a word there is none."""
+
+
+@app.command()
+def metrics(
+    task: TaskOption = None,
+    as_json: JsonOption = False,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the metrics to catch up.")
+    ] = 60.0,
+) -> None:
+    """Recount every window from predictions and outcomes; compare each with its metric record.
+
+    Needs the broker and nothing else. Exits with 1 where a window differs, and where the metrics
+    have not caught up with the topics. With --json the last line is {"windows", "differences"}.
+    """
+    from rich.progress import Progress
+
+    from services.verify.metrics import verify
+    from services.verify.reading import ReadError
+    from streams.task import load_task
+
+    context = open_context(task)
+    await_metrics(context, wait)
+    with Progress(console=err, transient=True) as progress:
+        bar = progress.add_task("recounting windows", total=None)
+        try:
+            found = verify(
+                load_task(context.contract.reference),
+                context.settings.home,
+                context.kafka,
+                note,
+                lambda done, of: progress.update(bar, completed=done, total=of),
+            )
+        except ReadError as error:
+            raise CommandError(str(error)) from error
+    if found.too_old:
+        note(f"not judged: {found.too_old:,} windows of which the topics have deleted records")
+    if found.wrong:
+        _print(found.wrong)
+    if as_json:
+        print_json({"windows": found.windows, "differences": len(found.wrong)})
+    else:
+        note(f"{found.windows:,} windows, {len(found.wrong):,} differ")
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+def await_metrics(context: Context, wait_s: float) -> None:
+    """Return when the worker has read everything and told of it; CommandError where it has not."""
+    from services.command.lag import lags
+    from services.verify.reading import ends
+
+    task = context.contract.task
+    deadline, settled_at, before = time.monotonic() + wait_s, 0.0, None
+    while True:
+        behind = _behind(lags(context.kafka, task).get(f"{task}-worker"))
+        now, end = time.monotonic(), ends(context.kafka, [(f"{task}.metrics", 0)])
+        if behind or end != before:
+            settled_at, before = now + SETTLED_S, end
+        elif now >= settled_at:
+            return
+        if behind and now > deadline:
+            raise CommandError(
+                f"the metrics have not caught up after {wait_s:g} s: the worker is behind in "
+                f"{', '.join(f'{topic} ({n:,})' for topic, n in behind.items())}. "
+                "Is it running (`weir status`)? Stop the load or --wait longer."
+            )
+        time.sleep(LOOK_S)
+
+
+def _behind(group: Mapping[str, Any] | None) -> dict[str, int]:
+    """Records that the worker has yet to read, by topic."""
+    if group is None:
+        raise CommandError("no worker of this task has run on this broker: there are no metrics")
+    return {topic: n for topic, n in group["lag"].items() if n}
+
+
+def _print(wrong: Mapping[Key, Sequence[str]]) -> None:
+    shown = table("window", "start", "version", "role", "segment", "what is wrong")
+    for (window, start, version, role, segment, value), said in list(wrong.items())[:MOST_ROWS]:
+        group = f"{segment}={value}" if segment else ""
+        shown.add_row(window, time_text(start), version, role, group, "; ".join(said))
+    print_table(shown)
+    if len(wrong) > MOST_ROWS:
+        note(f"and {len(wrong) - MOST_ROWS:,} more")

@@ -1,0 +1,9 @@
+"""Checks of what the system tells against what its topics hold.
+
+    reading   reads topics back whole, as a consumer of committed records
+    recount   (pure) the windows' metrics by their plain definition, and what differs
+    scores    (pure) the quality of one window's outcomes, by scikit-learn
+    metrics   all of it for the metrics of one task
+
+``weir verify`` is its command; the fault harness judges by `recount` as well.
+"""

@@ -1,0 +1,183 @@
+"""The windows' metrics by their plain definition, from all predictions and outcomes at once.
+
+Nothing here adds up partial sums: a window's rows are taken together, each request with its last
+truth, and measured with scikit-learn (`scores`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from services.verify.scores import quality
+from streams.task import Task, Window
+from streams.windows import begun, spans_of
+
+Key = tuple[str, int, str, str, str, str]
+"""Window, its start, version, role, segment, value: what a metric record is about."""
+
+KEY = ("window", "window_start", "version", "role", "segment", "value")
+COUNTS = ("predictions", "deferred", "rejected", "outcomes", "scored")
+QUALITY = (
+    *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
+    *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+)
+TOLERANCE = 1e-6
+"""Relative and absolute: sums of a million losses in another order differ by far less."""
+
+OF_TELLING = ("revision", "computed_at")
+"""Fields of a metric record that say when it was told, not what."""
+
+
+def windows(
+    predictions: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    task: Task,
+    passed: Callable[[int, int], object] = lambda _done, _of: None,
+) -> dict[Key, dict[str, Any]]:
+    """The fields that each metric record is to have in the end.
+
+    predictions: a row a prediction record with ``event_time`` (ms), ``status``, ``version``,
+    ``role`` and a column a segment (None where the request had no readable features).
+    outcomes: the same columns and those of `scores.quality`, one row a request: its last outcome.
+    passed: told now and then how many windows are done, of how many.
+    """
+    newest = _newest(predictions, outcomes)
+    if newest is None:
+        return {}
+    found: dict[Key, dict[str, Any]] = {}
+    parts = [_Part(window, predictions, outcomes, task, newest) for window in task.windows]
+    total = sum(len(part.panes) for part in parts)
+    for part in parts:
+        for (span, *who), panes in part.panes.items():
+            if len(found) % 100 == 0:
+                passed(len(found), total)
+            asked, known = _rows(part.asked, panes), _rows(part.known, panes)
+            key: Any = (span.name, span.start, *who)
+            found[key] = {
+                "window_end": span.end,
+                "complete": newest >= span.end,
+                **measures(predictions["status"].iloc[asked], outcomes.iloc[known], task),
+            }
+    passed(total, total)
+    return found
+
+
+def _newest(*frames: pd.DataFrame) -> int | None:
+    """The watermark: the newest event time of all but the rejected."""
+    times = [frame.loc[frame["status"] != "rejected", "event_time"] for frame in frames]
+    return max((int(some.max()) for some in times if len(some)), default=None)
+
+
+class _Part:
+    """The windows of one kind: by span and group, the panes and groups whose rows they hold."""
+
+    def __init__(
+        self,
+        window: Window,
+        predictions: pd.DataFrame,
+        outcomes: pd.DataFrame,
+        task: Task,
+        newest: int,
+    ) -> None:
+        slide = round(window.slide.total_seconds() * 1000)
+        self.asked = _by_group(predictions, slide, task.segments)
+        self.known = _by_group(outcomes, slide, task.segments)
+        self.panes: dict[tuple[Any, ...], list[Any]] = {}
+        for pane, *who in self.asked.keys() | self.known.keys():
+            for span in spans_of(window, pane):
+                if begun(span, window, newest):
+                    self.panes.setdefault((span, *who), []).append((pane, *who))
+
+
+def measures(status: pd.Series, joined: pd.DataFrame, task: Task) -> dict[str, Any]:
+    """Counts and quality of one window's predictions and last outcomes."""
+    predictions = int((status != "rejected").sum())
+    deferred = int((status == "deferred").sum())
+    scored = joined[joined["status"] == "answered"]
+    return {
+        "predictions": predictions,
+        "deferred": deferred,
+        "rejected": int((status == "rejected").sum()),
+        "outcomes": len(joined),
+        "scored": len(scored),
+        "share_deferred": deferred / predictions if predictions else 0.0,
+        "share_labelled": len(joined) / predictions if predictions else 0.0,
+        **dict.fromkeys(QUALITY),
+        **quality(task.kind, task.classes, scored),
+    }
+
+
+def differences(
+    wanted: Mapping[Key, Mapping[str, Any]], found: Mapping[Key, Mapping[str, Any]]
+) -> dict[Key, list[str]]:
+    """What is wrong with each metric record, by window; empty where all is right."""
+    wrong: dict[Key, list[str]] = {}
+    for key in wanted.keys() - found.keys():
+        wrong[key] = ["there is no such record"]
+    for key in found.keys() - wanted.keys():
+        wrong[key] = ["nothing in the topics is in this window"]
+    for key in wanted.keys() & found.keys():
+        lines = [
+            f"{name} is {found[key].get(name)}, not {value}"
+            for name, value in wanted[key].items()
+            if not _same(value, found[key].get(name))
+        ]
+        if lines:
+            wrong[key] = lines
+    return dict(sorted(wrong.items()))
+
+
+def lines(wrong: Mapping[Key, Sequence[str]]) -> list[str]:
+    """A line a window."""
+    return [f"{key}: {'; '.join(said)}" for key, said in wrong.items()]
+
+
+def latest(records: Iterable[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
+    """Of metric records in the order of their topic, the last revision by key."""
+    found: dict[Key, dict[str, Any]] = {}
+    for record in records:
+        key: Any = tuple(record[name] for name in KEY)
+        if key not in found or record["revision"] >= found[key]["revision"]:
+            found[key] = record
+    return found
+
+
+def _by_group(frame: pd.DataFrame, pane_ms: int, segments: Sequence[str]) -> dict[Any, Any]:
+    """Positions of rows by pane, version, role, segment and its value."""
+    pane = (frame["event_time"] // pane_ms * pane_ms).rename("pane")
+    keys = [pane, frame["version"], frame["role"]]
+    by: dict[Any, Any] = frame.groupby(keys, observed=True).indices
+    groups = {
+        (int(start), str(version), str(role), "", ""): rows
+        for (start, version, role), rows in by.items()
+    }
+    for segment in segments:
+        parted = frame.groupby([*keys, frame[segment]], observed=True)
+        with_value: dict[Any, Any] = parted.indices
+        groups |= {
+            (int(start), str(version), str(role), segment, text(value)): rows
+            for (start, version, role, value), rows in with_value.items()
+        }
+    return groups
+
+
+def text(value: Any) -> str:
+    """A segment's value as metric records have it."""
+    return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
+
+
+def _rows(groups: Mapping[Any, Any], keys: Sequence[Any]) -> npt.NDArray[np.int64]:
+    some = [groups[key] for key in keys if key in groups]
+    return np.concatenate(some) if some else np.zeros(0, np.int64)
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, float) and isinstance(found, float | int):
+        return math.isclose(wanted, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(wanted == found)
