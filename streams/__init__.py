@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from schemas.features import Boolean, Category, Integer, Number
     from streams.task import Binary, MultiClass, Regression, Task, Window
+    from streams.weak_labels import Dwell, WeakLabels
 
 __all__ = [
     "Binary",
     "Boolean",
     "Category",
+    "Dwell",
     "Integer",
     "MultiClass",
     "Number",
     "Regression",
     "Task",
+    "WeakLabels",
     "Window",
 ]
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 # How the stages write their state. With another format the state is built anew from the topics, as
 # after the loss of a disk.
-STATE_FORMAT = "2"
+STATE_FORMAT = "3"
 # A worker that has work and commits nothing for this long is not healthy: a broker's restart takes
 # about 5 s, and a commit that fails ends the worker by itself after 60 s.
 STUCK_S = 30.0

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import Counter
 
 from schemas.codec import Batch, Codec
+from schemas.columns import Columns
 from schemas.topics import BY_NAME, INPUT_MAX_BYTES, REROUTED
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.horizon import NEVER
-from streams.join import MOST_TRUTHS, Chain, KnownTruth, Verdict, in_time, judge
-from streams.labels import bad_signals, bad_truths, newest_truth
-from streams.outcomes import Joined, Outcomes
+from streams.join import Waiting
+from streams.labels import bad_signals, bad_truths, newest_label
+from streams.outcomes import Pair, outcomes
 from streams.partitioner import partitions_of
 from streams.pending import Pending
+from streams.sessions import Sessions, corrections
+from streams.signals import Exposure, Signals
 from streams.store import Stores
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
+from streams.truths import Truths
 
 STAGE = "feedback"
-# A truth that is moved to its partition gets a header and another key, and must still fit.
+# A record that is moved to its partition gets a header and another key, and must still fit.
 MOST_MOVED_BYTES = INPUT_MAX_BYTES - 1024
-
-TRUTHS = Counter("weir_truths", "Truths by what became of them", ["verdict"])
 
 
 class Feedback:
@@ -42,7 +42,10 @@ class Feedback:
         self._truths = codecs["truth"]
         self._signals = codecs["signal"]
         self._outcome = codecs["outcome"]
-        self._outcomes = Outcomes(codecs["prediction"], codecs["truth"], task.horizon_ms)
+        self._hearing = Truths(task, codecs["truth"])
+        rules = task.weak_labels
+        self._sessions = None if rules is None else Sessions(task, rules)
+        self._correction = None if rules is None else rules.correction
         self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
         self._topic = {name: BY_NAME[name].topic(task.name) for name in BY_NAME}
         self._handlers = {
@@ -66,7 +69,8 @@ class Feedback:
         store = self._stores.get(STAGE, batch.partition)
         pending = self._pending.get(batch.partition)
         if pending is None:
-            pending = Pending(store, self._task.horizon_ms, self._clock())
+            follows = self._sessions is not None
+            pending = Pending(store, self._task.horizon_ms, self._clock(), follows)
             self._pending[batch.partition] = pending
         outputs = self._handlers[batch.topic](batch, pending)
         return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
@@ -75,13 +79,12 @@ class Feedback:
         decoded = self._predictions.decode(batch.values)
         columns = decoded.columns
         ids = [id_.encode() for id_ in columns["request_id"].values]
-        known, chains = pending.predictions(ids), pending.chains(ids)
+        known, truths = pending.predictions(ids), pending.truths(ids)
         # Without features there is nothing that an outcome could say.
         usable = (columns["status"].values != "rejected") & columns["features"].values
         times = columns["event_time"].values
         newest = _newest(pending.horizon.predictions, times, usable)
-        joined = Joined()
-        seen: set[bytes] = set()
+        seen: dict[bytes, int] = {}
         for row, id_ in enumerate(ids):
             # Of two answers to one id (a producer that sent a request twice) the first counts.
             if known[row] is not None or id_ in seen:
@@ -91,145 +94,165 @@ class Feedback:
                 if newest[row] > NEVER:
                     pending.put_rejected(id_, int(newest[row]))
                 continue
-            seen.add(id_)
+            seen[id_] = row
             value = batch.values[int(decoded.index[row])]
             assert value is not None
             pending.put_prediction(id_, value, int(times[row]))
-            if chains[row]:
-                on_time = in_time(chains[row], int(times[row]), self._task.horizon_ms)
-                joined.late += chains[row][on_time:]
-                if on_time:
-                    joined.add(value, chains[row][:on_time], None)
+        signals = self._signals_of(pending, list(seen))
+        heard = self._hearing.meet(
+            pending,
+            [
+                (id_, row, int(times[row]), waiting)
+                for id_, row in seen.items()
+                if isinstance(waiting := truths[row], tuple)
+            ],
+            self._shown(signals),
+        )
+        if self._sessions is not None:
+            found = [(id_, seen[id_], int(times[seen[id_]]), s) for id_, s in signals.items() if s]
+            heard.pairs += self._sessions.meet(pending, found, columns["answer"])
         now_ms = self._clock()
         if len(ids):
             pending.horizon.saw_predictions(int(newest[-1]), now_ms)
-        return self._outputs(batch, pending, joined, _failures(decoded), now_ms)
+        outputs = self._outputs(batch, columns, heard.pairs, _failures(decoded), now_ms)
+        return outputs + self._gone(batch.partition, pending, heard.late, now_ms)
 
     def _on_truths(self, batch: RecordBatch, pending: Pending) -> list[Output]:
         decoded = self._truths.decode(batch.values, INPUT_MAX_BYTES)
         columns, now_ms = decoded.columns, self._clock()
         letters = _failures(decoded) + bad_truths(self._task, columns, decoded.index, now_ms)
-        bad = {letter.position for letter in letters}
-        rows = [row for row, position in enumerate(decoded.index.tolist()) if position not in bad]
-        ids = [id_.encode() for id_ in columns["request_id"].values]
-        moves, misplaced = self._misplaced(batch, decoded.index, ids, rows)
-        letters += misplaced
-        gone = moves.keys() | {letter.position for letter in misplaced}
-        rows = [row for row in rows if int(decoded.index[row]) not in gone]
-        joined = self._join(batch, pending, decoded, ids, rows, letters)
-        newest = newest_truth(self._task, columns["known_at"].values[rows])
+        rows, moves = self._at_home(batch, decoded, letters)
+        ids = [id_.encode() for id_ in columns["request_id"].values[rows]]
+        predictions, asked = self._asked(pending, ids)
+        shown = self._shown(self._signals_of(pending, ids))
+        heard = self._hearing.come(pending, batch, decoded, rows, asked, shown)
+        newest = newest_label(self._task, columns["known_at"].values[rows])
         pending.horizon.saw_truths(newest, now_ms)
-        outputs = self._outputs(batch, pending, joined, letters, now_ms)
+        outputs = self._outputs(batch, predictions, heard.pairs, letters + heard.letters, now_ms)
+        outputs += self._gone(batch.partition, pending, heard.late, now_ms)
         return [*outputs, _reroute(batch, moves)] if moves else outputs
 
-    def _join(
-        self,
-        batch: RecordBatch,
-        pending: Pending,
-        decoded: Batch,
-        ids: list[bytes],
-        rows: list[int],
-        letters: list[DeadLetter],
-    ) -> Joined:
-        """Take in the truths of some rows; refused ones become letters."""
-        wanted = [ids[row] for row in rows]
-        predictions = pending.predictions(wanted)
-        chains = dict(zip(wanted, pending.chains(wanted), strict=True))
-        truths = decoded.columns["truth"].values.tolist()
-        times = decoded.columns["known_at"].values.tolist()
-        joined = Joined()
-        for row, prediction in zip(rows, predictions, strict=True):
-            id_, position, before = ids[row], int(decoded.index[row]), chains[ids[row]]
-            value = batch.values[position]
-            assert value is not None
-            offset, record_time = int(batch.offsets[position]), int(batch.timestamps[position])
-            new = KnownTruth(times[row], times[row], offset, record_time, value)
-            chain, verdict = self._judged(before, new, truths[row])
-            TRUTHS.labels(verdict.value).inc()
-            if len(chain) > MOST_TRUTHS:
-                message = f"its request has {MOST_TRUTHS} truths already, and no more are taken"
-                letters.append(DeadLetter(position, "invalid", message, id_.decode()))
-            elif chain is not before:
-                chains[id_] = chain
-                pending.put_chain(id_, chain)
-                if prediction and len(chain) > len(before):
-                    joined.add(prediction, chain, before[-1] if before else None)
-        return joined
+    def _on_signals(self, batch: RecordBatch, pending: Pending) -> list[Output]:
+        decoded = self._signals.decode(batch.values, INPUT_MAX_BYTES)
+        columns, now_ms = decoded.columns, self._clock()
+        letters = _failures(decoded)
+        letters += bad_signals(self._task, columns, decoded.index, now_ms)
+        if self._sessions is None:
+            return [self._dead.output(batch, letters, now_ms)] if letters else []
+        rows, moves = self._at_home(batch, decoded, letters)
+        newest = newest_label(self._task, columns["event_time"].values[rows])
+        corrected = [row for row in rows if columns["kind"].values[row] == self._correction]
+        rows = [row for row in rows if columns["kind"].values[row] != self._correction]
+        before, ids = self._sessions.concerned(pending, decoded, rows, newest, now_ms)
+        predictions, asked = self._asked(pending, ids)
+        answers = predictions.get("answer")
+        read = self._sessions.come(pending, decoded, rows, ids, before, asked, answers)
+        outputs = self._outputs(batch, predictions, read.pairs, letters + read.letters, now_ms)
+        outputs += self._gone(batch.partition, pending, [], now_ms)
+        if corrected:
+            outputs.append(self._corrected(batch, decoded, corrected))
+        return [*outputs, _reroute(batch, moves)] if moves else outputs
 
-    def _judged(self, chain: Chain, new: KnownTruth, truth: Any) -> tuple[Chain, Verdict]:
-        """The truths of a request after another one; the same object where nothing changes."""
-        last = chain[-1] if chain else None
-        same = last is not None and self._truths.read(last.value)["truth"] == truth
-        verdict = judge(last, same, new.known_at)
-        if verdict in (Verdict.FIRST, Verdict.CORRECTION):
-            return (*chain, new), verdict
-        if last is not None and verdict is Verdict.REPEATED and new.known_at > last.until:
-            return (*chain[:-1], last.again(new.known_at)), verdict
-        return chain, verdict
+    def _signals_of(self, pending: Pending, ids: Sequence[bytes]) -> dict[bytes, Signals]:
+        if self._sessions is None:
+            return {}
+        return dict(zip(ids, pending.signals(ids), strict=True))
 
-    def _misplaced(
-        self,
-        batch: RecordBatch,
-        index: npt.NDArray[np.int64],
-        ids: list[bytes],
-        rows: list[int],
-    ) -> tuple[dict[int, bytes], list[DeadLetter]]:
-        """Truths that a client put elsewhere, by position; and those too large to be moved."""
-        right = partitions_of([ids[row] for row in rows], self._task.partitions)
+    def _shown(self, signals: Mapping[bytes, Signals]) -> Callable[[bytes], Exposure]:
+        sessions = self._sessions
+        if sessions is None:
+            return lambda id_: _NOTHING_SHOWN
+        return lambda id_: sessions.shown(signals[id_])
+
+    def _asked(
+        self, pending: Pending, ids: Sequence[bytes]
+    ) -> tuple[Columns, dict[bytes, tuple[int, int]]]:
+        """The predictions of request ids that are there, decoded; and by id its row and time."""
+        ids = list(dict.fromkeys(ids))
+        found = {
+            id_: value
+            for id_, value in zip(ids, pending.predictions(ids), strict=True)
+            if value is not None
+        }
+        decoded = self._predictions.decode(list(found.values()))
+        if decoded.failures:
+            raise ValueError(f"a pending prediction does not decode: {decoded.failures[0].message}")
+        times = decoded.columns["event_time"].values.tolist()
+        return decoded.columns, {id_: (i, times[i]) for i, id_ in enumerate(found)}
+
+    def _at_home(
+        self, batch: RecordBatch, decoded: Batch, letters: list[DeadLetter]
+    ) -> tuple[list[int], dict[int, bytes]]:
+        """The rows of a batch that are good and lie in the partition of their request.
+
+        Also those that a client put elsewhere, by position; letters: of what is not good, to
+        which those are added that are too large to be moved.
+        """
+        bad = {letter.position for letter in letters}
+        index = decoded.index.tolist()
+        rows = [row for row, position in enumerate(index) if position not in bad]
+        ids = [id_.encode() for id_ in decoded.columns["request_id"].values[rows]]
+        right = partitions_of(ids, self._task.partitions)
         moves: dict[int, bytes] = {}
-        letters = []
+        gone: set[int] = set()
         for at in np.flatnonzero(right != batch.partition).tolist():
-            row = rows[at]
-            position = int(index[row])
+            position = index[rows[at]]
             headers = batch.headers.get(position, ())
             if any(name == REROUTED for name, _ in headers):
                 continue  # the topic has other partitions than the task says: it stays
-            size = len(batch.values[position] or b"") + len(ids[row])
+            gone.add(rows[at])
+            size = len(batch.values[position] or b"") + len(ids[at])
             size += sum(len(name) + len(value or b"") for name, value in headers)
             if size <= MOST_MOVED_BYTES:
-                moves[position] = ids[row]
+                moves[position] = ids[at]
                 continue
             message = (
                 f"it lies in partition {batch.partition}, its request in {right[at]}, and with "
                 f"{size} bytes it is too large to be moved; send it keyed by its request id"
             )
-            letters.append(DeadLetter(position, "too-large", message, ids[row].decode()))
-        return moves, letters
+            letters.append(DeadLetter(position, "too-large", message, ids[at].decode()))
+        return [row for row in rows if row not in gone] if gone else rows, moves
 
-    def _on_signals(self, batch: RecordBatch, pending: Pending) -> list[Output]:
-        decoded = self._signals.decode(batch.values, INPUT_MAX_BYTES)
-        letters = _failures(decoded) + bad_signals(self._task, decoded.columns, decoded.index)
-        return [self._dead.output(batch, letters, self._clock())] if letters else []
+    def _corrected(self, batch: RecordBatch, decoded: Batch, rows: Sequence[int]) -> Output:
+        """Users' own answers, as truths."""
+        columns = corrections(decoded, rows)
+        values = self._truths.encode(columns, len(rows))
+        positions = decoded.index[np.array(rows, np.int64)].tolist()
+        headers = {i: batch.headers[p] for i, p in enumerate(positions) if p in batch.headers}
+        ids = [id_.encode() for id_ in columns["request_id"].values]
+        return Output(self._topic["truth"], ids, values, headers)
 
     def _outputs(
         self,
         batch: RecordBatch,
-        pending: Pending,
-        joined: Joined,
+        predictions: Columns,
+        pairs: Sequence[Pair],
         letters: list[DeadLetter],
         now_ms: int,
     ) -> list[Output]:
         outputs = []
-        late = joined.late
-        if len(joined):
-            columns, too_late = self._outcomes.columns(joined, now_ms)
-            late = late + too_late
+        if pairs:
+            columns = outcomes(self._task.kind, predictions, pairs, now_ms)
             keys = [id_.encode() for id_ in columns["request_id"].values]
-            if keys:
-                values = self._outcome.encode(columns, len(keys))
-                outputs.append(Output(self._topic["outcomes"], keys, values))
+            values = self._outcome.encode(columns, len(keys))
+            outputs.append(Output(self._topic["outcomes"], keys, values))
         if letters:
             outputs.append(self._dead.output(batch, letters, now_ms))
+        return outputs
+
+    def _gone(
+        self, partition: int, pending: Pending, late: list[Waiting], now_ms: int
+    ) -> list[Output]:
+        """Dead letters of truths beyond the horizon, and of those whose prediction never came."""
         gone = {"late-truth": late, "unknown-request": pending.expire(now_ms)}
-        outputs += [
-            self._dead_truths(batch.partition, truths, reason, now_ms)
+        return [
+            self._dead_truths(partition, truths, reason, now_ms)
             for reason, truths in gone.items()
             if truths
         ]
-        return outputs
 
     def _dead_truths(
-        self, partition: int, truths: list[KnownTruth], reason: str, now_ms: int
+        self, partition: int, truths: list[Waiting], reason: str, now_ms: int
     ) -> Output:
         """Dead letters of truths that were held for a while: they name their own records."""
         truths = sorted(truths, key=lambda truth: truth.offset)
@@ -247,6 +270,7 @@ class Feedback:
         return self._dead.output(origin, letters, now_ms)
 
 
+_NOTHING_SHOWN = Exposure()
 _WORDS = {
     "late-truth": "known more than the label horizon ({h}) after its request",
     "unknown-request": "no prediction for this request id came within the horizon ({h})",
@@ -268,7 +292,7 @@ def _newest(
 
 
 def _reroute(batch: RecordBatch, moves: Mapping[int, bytes]) -> Output:
-    """Misplaced truths on their way to the partition of their prediction."""
+    """Misplaced records on their way to the partition of their prediction."""
     mark = (REROUTED, str(batch.partition).encode())
     return Output(
         batch.topic,

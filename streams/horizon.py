@@ -6,8 +6,10 @@ horizon would leave its truth, which waits in the other topic, without a partner
 does would hang on how the topics took turns. So a prediction stays until the truths, too, are past
 its horizon by their own times, plus a grace for truths that are out of order among themselves.
 
+Where a task reads signals as weak labels, their topic is a third one that predictions wait for.
+
 A topic in which nothing arrives holds nobody up: after IDLE_MS without a record of it (by the
-worker's clock) the other one decides alone. Labels may come never; the state stays bounded.
+worker's clock) the others decide alone. Labels may come never; the state stays bounded.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 IDLE_MS = 60_000
 
-_PACKED = struct.Struct(">4q")
+_PACKED = struct.Struct(">5q")
 NEVER = -(1 << 62)  # before all times: nothing was seen yet
 _FIRST_HOUR = -(1 << 61)
 
@@ -28,28 +30,35 @@ _FIRST_HOUR = -(1 << 61)
 class Horizon:
     """Event time in one partition. Times are in milliseconds, hours count from 1970.
 
-    predictions, truths: the newest event time of each topic so far.
+    predictions, truths, signals: the newest event time of each topic so far.
     predictions_from, truths_from: the first hour whose entries have not left yet.
-    heard_predictions, heard_truths: the worker's clock at their last batch.
+    heard_predictions, heard_truths, heard_signals: the worker's clock at their last batch.
+    follows_signals: whether predictions wait for signals.
     """
 
     horizon_ms: int
     heard_predictions: int
     heard_truths: int
+    heard_signals: int
+    follows_signals: bool = False
     predictions: int = NEVER
     truths: int = NEVER
+    signals: int = NEVER
     predictions_from: int = _FIRST_HOUR
     truths_from: int = _FIRST_HOUR
 
     @classmethod
-    def begin(cls, horizon_ms: int, now_ms: int, packed: bytes | None = None) -> Horizon:
+    def begin(
+        cls, horizon_ms: int, now_ms: int, packed: bytes | None = None, *, signals: bool = False
+    ) -> Horizon:
         """At the start of the worker's work on the partition; packed: as `pack` left it."""
         kept = _PACKED.unpack(packed) if packed else ()
-        return cls(horizon_ms, now_ms, now_ms, *kept)
+        return cls(horizon_ms, now_ms, now_ms, now_ms, signals, *kept)
 
     def pack(self) -> bytes:
         """What is to be known after a restart."""
-        return _PACKED.pack(self.predictions, self.truths, self.predictions_from, self.truths_from)
+        seen = self.predictions, self.truths, self.signals
+        return _PACKED.pack(*seen, self.predictions_from, self.truths_from)
 
     def saw_predictions(self, newest: int, now_ms: int) -> None:
         """Take note of a batch of predictions."""
@@ -61,6 +70,11 @@ class Horizon:
         self.heard_truths = now_ms
         self.truths = max(self.truths, newest)
 
+    def saw_signals(self, newest: int, now_ms: int) -> None:
+        """Take note of a batch of signals."""
+        self.heard_signals = now_ms
+        self.signals = max(self.signals, newest)
+
     def prediction_hour(self, event_time: int) -> int:
         """The hour in which a prediction leaves.
 
@@ -69,7 +83,7 @@ class Horizon:
         return max(event_time // HOUR_MS, self.predictions_from)
 
     def truth_hour(self, known_at: int) -> int:
-        """The hour in which a truth leaves whose prediction does not come."""
+        """The hour in which a truth or signal leaves whose prediction does not come."""
         return max(known_at // HOUR_MS, self.truths_from)
 
     def predictions_leave(self, now_ms: int) -> tuple[int, int]:
@@ -77,6 +91,8 @@ class Horizon:
         reached = self.predictions
         if now_ms - self.heard_truths < IDLE_MS:
             reached = min(reached, self.truths)
+        if self.follows_signals and now_ms - self.heard_signals < IDLE_MS:
+            reached = min(reached, self.signals)
         grace = min(self.horizon_ms, DAY_MS)
         first = self.predictions_from
         if reached > NEVER:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,8 @@ from streams.horizon import NEVER
 from streams.task import Task, millis
 
 DAY_MS = 86_400_000
+MOST_ROLE = 64
+"""Characters of the role that an impression names: they are kept until the horizon."""
 
 
 def bad_truths(
@@ -25,9 +29,11 @@ def bad_truths(
         columns["request_id"].values,
         columns["known_at"].values.tolist(),
         columns["truth"].values.tolist(),
+        columns["source"].values,
         strict=True,
     )
-    for position, id_, known_at, truth in rows:
+    sources = ", ".join(task.truth_sources)
+    for position, id_, known_at, truth, source in rows:
         if wrong := _bad_id(position, id_):
             letters.append(wrong)
         elif not 0 <= known_at <= high:
@@ -39,11 +45,14 @@ def bad_truths(
         elif task.kind == "regression" and not np.isfinite(truth):
             message = f"truth {truth!r} must be finite"
             letters.append(DeadLetter(position, "invalid", message, id_))
+        elif source not in task.truth_sources:
+            message = f"source {source[:64]!r} is not declared; the task's truth_sources: {sources}"
+            letters.append(DeadLetter(position, "unknown-source", message, id_))
     return letters
 
 
-def newest_truth(task: Task, known_at: npt.NDArray[np.int64]) -> int:
-    """How far good truths move event time; NEVER where not at all.
+def newest_label(task: Task, known_at: npt.NDArray[np.int64]) -> int:
+    """How far good truths or signals move event time; NEVER where not at all.
 
     One that could be in time for no request that the task takes says nothing of event time.
     """
@@ -53,18 +62,61 @@ def newest_truth(task: Task, known_at: npt.NDArray[np.int64]) -> int:
     return int(known_at.max()) if len(known_at) else NEVER
 
 
-def bad_signals(task: Task, columns: Columns, index: npt.NDArray[np.int64]) -> list[DeadLetter]:
-    """What is wrong with decoded signals."""
+def bad_signals(
+    task: Task, columns: Columns, index: npt.NDArray[np.int64], now_ms: int
+) -> list[DeadLetter]:
+    """What is wrong with decoded signals; index: of each, its position in the batch."""
     letters = []
-    ids, kinds = columns["request_id"].values, columns["kind"].values
-    for position, id_, kind in zip(index.tolist(), ids, kinds, strict=True):
+    declared = ", ".join(task.signals) or "none"
+    numbers = _bad_numbers(columns)
+    correction = task.weak_labels.correction if task.weak_labels else None
+    truths = columns["truth"]
+    answered = np.ones(len(index), bool) if truths.valid is None else truths.valid
+    rows = zip(
+        index.tolist(),
+        columns["request_id"].values,
+        columns["kind"].values,
+        columns["event_time"].values.tolist(),
+        strict=True,
+    )
+    for row, (position, id_, kind, event_time) in enumerate(rows):
         if wrong := _bad_id(position, id_):
             letters.append(wrong)
         elif kind not in task.signals:
-            declared = ", ".join(task.signals) or "none"
             message = f"kind {kind[:64]!r} is not declared; the task's signals are: {declared}"
             letters.append(DeadLetter(position, "unknown-signal", message, id_))
+        elif not 0 <= event_time <= now_ms + DAY_MS:
+            message = f"event_time {event_time} is not between 1970 and a day from now"
+            letters.append(DeadLetter(position, "invalid", message, id_))
+        elif row in numbers:
+            letters.append(DeadLetter(position, "invalid", numbers[row], id_))
+        elif kind == correction and not answered[row]:
+            message = "truth is null: a correction says what the answer should have been"
+            letters.append(DeadLetter(position, "invalid", message, id_))
     return letters
+
+
+def _bad_numbers(columns: Columns) -> dict[int, str]:
+    """Of each row whose numbers make no sense, why."""
+    rules: dict[str, tuple[str, Callable[[npt.NDArray[np.float64]], npt.NDArray[np.bool_]]]] = {
+        "value": ("finite", np.isfinite),
+        "position": ("0 or more", lambda given: given >= 0),
+        "propensity": ("above 0 to 1", lambda given: (given > 0) & (given <= 1)),
+    }
+    found: dict[int, str] = {}
+    for name, (what, good) in rules.items():
+        column = columns[name]
+        wrong = ~good(column.values.astype(np.float64))
+        if column.valid is not None:
+            wrong &= column.valid
+        for row in np.flatnonzero(wrong).tolist():
+            found.setdefault(row, f"{name} {column.values[row]} must be {what}")
+    roles = columns["role"]
+    if roles.valid is None or roles.valid.any():
+        for row, role in enumerate(roles.values.tolist()):
+            if role and len(role) > MOST_ROLE:
+                found.setdefault(row, f"role has {len(role)} characters; at most {MOST_ROLE}")
+    return found
 
 
 def _bad_id(position: int, id_: str) -> DeadLetter | None:

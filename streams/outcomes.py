@@ -1,99 +1,85 @@
-"""Outcomes: predictions joined with their truths, as records."""
+"""Outcomes: predictions joined with their truths or weak labels, as records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from schemas.codec import Codec
 from schemas.columns import Column, Columns, constant
-from streams.join import Chain, KnownTruth, in_time
+from schemas.records import Kind
+from streams.join import Value
+from streams.signals import Exposure
+
+_DTYPES: dict[Kind, Any] = {"binary": np.bool_, "multiclass": object, "regression": np.float64}
+_NOTHING_SHOWN = Exposure()
 
 
-@dataclass(slots=True)
-class Joined:
-    """Pairs that meet in one batch, as rows of outcomes to be.
+class Pair(NamedTuple):
+    """An outcome to be: which prediction meets what.
 
-    numbers: which truth of its request each is, from 0. previous: the truth that it replaces in
-    an outcome told of before. late: truths that came after the label horizon.
+    row: of the prediction, in the columns that it is decoded to. The others as in the record
+    (schemas/avro/outcome.avsc); previous…: None where this is the first of its request and label.
     """
 
-    predictions: list[bytes] = field(default_factory=list)
-    truths: list[KnownTruth] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    previous: list[bytes | None] = field(default_factory=list)
-    late: list[KnownTruth] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.predictions)
-
-    def add(self, prediction: bytes, chain: Chain, previous: KnownTruth | None) -> None:
-        """The prediction meets the last truth of a chain."""
-        self.predictions.append(prediction)
-        self.truths.append(chain[-1])
-        self.numbers.append(len(chain) - 1)
-        self.previous.append(None if previous is None else previous.value)
-
-    def take(self, rows: Sequence[int]) -> Joined:
-        """Some of the pairs, without those that are late."""
-        return Joined(
-            [self.predictions[row] for row in rows],
-            [self.truths[row] for row in rows],
-            [self.numbers[row] for row in rows],
-            [self.previous[row] for row in rows],
-        )
+    row: int
+    truth: Value
+    known_at: int
+    source: str
+    revision: int
+    previous: Value | None = None
+    previous_source: str | None = None
+    label: str = "true"
+    weight: float = 1.0
+    previous_weight: float | None = None
+    exposure: Exposure = _NOTHING_SHOWN
 
 
-class Outcomes:
-    """Makes the columns of outcome records."""
+def outcomes(kind: Kind, predictions: Columns, pairs: Sequence[Pair], now_ms: int) -> Columns:
+    """The columns of outcome records of pairs, one or more, in order."""
+    n = len(pairs)
+    rows, truth, known_at, source, revision, previous, old_source, label, weight, old_weight, _ = (
+        zip(*pairs, strict=True)
+    )
+    taken = np.array(rows, np.int64)
+    columns = {path: column.take(taken) for path, column in predictions.items()}
+    columns |= {
+        "known_at": Column(np.array(known_at, np.int64)),
+        "joined_at": constant(now_ms, n),
+        "revision": Column(np.array(revision, np.int64)),
+        "truth": Column(np.array(truth, _DTYPES[kind])),
+        "previous_truth": _nullable(previous, _DTYPES[kind]),
+        "source": _texts(source),
+        "previous_source": _nullable(old_source, object),
+        "label": _texts(label),
+        "weight": Column(np.array(weight, np.float64)),
+        "previous_weight": _nullable(old_weight, np.float64),
+    }
+    shown = [pair.exposure for pair in pairs]
+    if all(one is _NOTHING_SHOWN for one in shown):
+        nothing = constant(None, n)
+        return columns | {"position": nothing, "propensity": nothing, "shown_role": nothing}
+    position, propensity, role = zip(*shown, strict=True)
+    return columns | {
+        "position": _nullable(position, np.int64),
+        "propensity": _nullable(propensity, np.float64),
+        "shown_role": _nullable(role, object),
+    }
 
-    def __init__(self, predictions: Codec, truths: Codec, horizon_ms: int) -> None:
-        self._predictions = predictions
-        self._truths = truths
-        self._horizon_ms = horizon_ms
 
-    def columns(self, joined: Joined, now_ms: int) -> tuple[Columns, list[KnownTruth]]:
-        """The outcomes of pairs, in order, and the truths that came after the horizon."""
-        decoded = self._predictions.decode(joined.predictions)
-        if decoded.failures:
-            raise ValueError(f"a pending prediction does not decode: {decoded.failures[0].message}")
-        times = decoded.columns["event_time"].values.tolist()
-        on_time = [
-            in_time((truth,), time, self._horizon_ms) == 1
-            for truth, time in zip(joined.truths, times, strict=True)
-        ]
-        rows = [row for row, good in enumerate(on_time) if good]
-        late = [truth for truth, good in zip(joined.truths, on_time, strict=True) if not good]
-        columns = decoded.columns
-        if late:
-            joined = joined.take(rows)
-            columns = {path: column.take(np.array(rows, int)) for path, column in columns.items()}
-        truths = self._truths.decode([truth.value for truth in joined.truths]).columns
-        columns |= {
-            "known_at": truths["known_at"],
-            "joined_at": constant(now_ms, len(rows)),
-            "revision": Column(np.array(joined.numbers, np.int64)),
-            "truth": truths["truth"],
-            "previous_truth": self._previous(joined.previous),
-            "source": truths["source"],
-            "previous_source": constant(None, len(rows)),
-            "label": constant("true", len(rows)),
-            "weight": constant(1.0, len(rows)),
-            "previous_weight": constant(None, len(rows)),
-            **{
-                name: constant(None, len(rows)) for name in ("position", "propensity", "shown_role")
-            },
-        }
-        return columns, late
+def _texts(values: Sequence[str]) -> Column:
+    if values.count(values[0]) == len(values):
+        return constant(values[0], len(values))
+    return Column(np.array(values, object))
 
-    def _previous(self, old: Sequence[bytes | None]) -> Column:
-        there = [value for value in old if value is not None]
-        if not there:
-            return constant(None, len(old))
-        truths = self._truths.decode(there).columns["truth"].values
-        valid = np.array([value is not None for value in old], bool)
-        values = np.zeros(len(old), truths.dtype)
-        values[valid] = truths
-        return Column(values, valid)
+
+def _nullable(values: Sequence[Any], dtype: npt.DTypeLike) -> Column:
+    n = len(values)
+    valid = np.fromiter((value is not None for value in values), bool, n)
+    if not valid.any():
+        return constant(None, n)
+    filled = np.zeros(n, dtype) if dtype is not object else np.full(n, "", object)
+    filled[valid] = [value for value in values if value is not None]
+    return Column(filled, valid)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
 from streams.labelling.policy import Labelling
+from streams.weak_labels import SOURCE, Dwell, WeakLabels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ __all__ = [
     "Binary",
     "Boolean",
     "Category",
+    "Dwell",
     "Feature",
     "Integer",
     "Labelling",
@@ -31,6 +33,7 @@ __all__ = [
     "Target",
     "Task",
     "TaskError",
+    "WeakLabels",
     "Window",
     "load_task",
 ]
@@ -157,6 +160,8 @@ def _span(time: timedelta) -> str:
 
 
 DAY = timedelta(days=1)
+MOST_SOURCE_BYTES = 64
+"""The longest name of a source of truth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +180,12 @@ class Task:
     defer_budget: share of inputs that the gate may hold back, 0 (no gate) to 1.
     segments: features to slice the metrics by.
     horizon: how long after its request a truth may come.
+    truth_sources: who may give truths, the most trusted first: a truth never replaces one of a
+        source before its own in this order.
     signals: the kinds of signals that users of the answers send.
+    weak_labels: what signals say of an answer; None: they are checked, and nothing more.
+    exploration: share of requests, 0 to 1, that the gate may not hold back: they are an unbiased
+        sample of all traffic, so that the gate does not choose what the next model learns from.
     windows: windows of the metrics.
     history: gives the rows for the first version: a frame with the features, the target's name
         and ``event_time`` (UTC). None: the first retrain event trains on the outcomes.
@@ -195,7 +205,10 @@ class Task:
     defer_budget: float = 0.1
     segments: Sequence[str] = ()
     horizon: timedelta = timedelta(days=7)
+    truth_sources: Sequence[str] = ("system", "labeller", "user")
     signals: Sequence[str] = ()
+    weak_labels: WeakLabels | None = None
+    exploration: float = 0.0
     windows: Sequence[Window] = (Window(DAY), Window(7 * DAY, DAY))
     history: Callable[[], pd.DataFrame] | None = None
     event_times: tuple[datetime | None, datetime | None] = (None, None)
@@ -280,6 +293,18 @@ def _problems(task: Task) -> list[str]:
         found.append("horizon: a positive time")
     if len(set(task.signals)) != len(task.signals) or not all(task.signals):
         found.append("signals: different, non-empty names")
+    sources = list(task.truth_sources)
+    if not sources or len(set(sources)) != len(sources) or SOURCE in sources:
+        found.append(f"truth_sources: one or more different names, none of them {SOURCE!r}")
+    found += [
+        f"truth_sources: {source!r} is not a name of 1 to {MOST_SOURCE_BYTES} bytes"
+        for source in sources
+        if not 1 <= len(source.encode()) <= MOST_SOURCE_BYTES
+    ]
+    if task.weak_labels is not None:
+        found += task.weak_labels.problems(task.kind, task.signals, sources, task.horizon)
+    if not 0 <= task.exploration <= 1:
+        found.append(f"exploration {task.exploration} is a share: 0 to 1")
     if not task.windows:
         found.append("windows: at least one is needed")
     for window in task.windows:

@@ -43,8 +43,12 @@ def prediction(id_: str, event_time: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def truth(id_: str, known_at: int, value: Any = True) -> dict[str, Any]:
-    return {"request_id": id_, "known_at": known_at, "truth": value}
+def truth(id_: str, known_at: int, value: Any = True, source: str = "system") -> dict[str, Any]:
+    return {"request_id": id_, "known_at": known_at, "truth": value, "source": source}
+
+
+def signal(id_: str, event_time: int, kind: str, **more: Any) -> dict[str, Any]:
+    return {"request_id": id_, "event_time": event_time, "kind": kind, **more}
 
 
 class Topic:
@@ -57,6 +61,13 @@ class Topic:
             record if record is None or isinstance(record, bytes) else codec.write(record)
             for record in records
         ]
+
+    @classmethod
+    def until(cls, topic: Topic, end: int) -> Topic:
+        """The records of a topic before an offset."""
+        part = cls.__new__(cls)
+        part.name, part.partition, part.values = topic.name, topic.partition, topic.values[:end]
+        return part
 
     def batch(self, first: int, end: int, headers: dict[int, Headers] | None = None) -> RecordBatch:
         values = self.values[first:end]
@@ -158,11 +169,25 @@ class Joining:
         return {key for key in self.state() if key[:1] in (b"p", b"r", b"t")}
 
 
-def net(outcomes: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def net(outcomes: Iterable[dict[str, Any]], label: str = "true") -> dict[str, Any]:
     """The truth of each request after all corrections; each must take back what held before."""
-    held: dict[str, Any] = {}
+    return {id_: truth for id_, (truth, _, _) in held(outcomes, label).items()}
+
+
+def held(outcomes: Iterable[dict[str, Any]], label: str) -> dict[str, tuple[Any, str, float]]:
+    """Truth, source and weight of each request after all corrections of outcomes of a label."""
+    last: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:
+        if outcome["label"] != label:
+            continue
         id_ = outcome["request_id"]
-        assert outcome["previous_truth"] == held.get(id_), f"{id_}: counted twice or not at all"
-        held[id_] = outcome["truth"]
-    return held
+        before = last.get(id_)
+        previous = outcome["previous_truth"], outcome["previous_source"], outcome["previous_weight"]
+        if before is None:
+            assert previous == (None, None, None), f"{id_}: it takes back what was not told"
+        else:
+            told = before["truth"], before["source"], before["weight"]
+            assert previous == told, f"{id_}: counted twice or not at all"
+            assert outcome["revision"] > before["revision"]
+        last[id_] = outcome
+    return {id_: (one["truth"], one["source"], one["weight"]) for id_, one in last.items()}

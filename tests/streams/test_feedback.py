@@ -15,7 +15,7 @@ from streams.feedback import REROUTED
 from streams.horizon import IDLE_MS
 from streams.join import MOST_TRUTHS
 from streams.partitioner import partitions_of
-from tests.streams.joining import NOW, Joining, Topic, net, prediction, truth
+from tests.streams.joining import NOW, Joining, Topic, held, net, prediction, truth
 from tests.streams.tasks import DAY_MS, HOUR_MS, START, by_topic, task_of
 
 H = 2 * DAY_MS  # the tasks' label horizon
@@ -99,9 +99,9 @@ def test_a_correction_takes_back_what_held_before(joining: Joining, cut: list[in
         (o["revision"], o["known_at"] - START, o["truth"], o["previous_truth"])
         for o in joining.outcomes()
     ]
-    # Repeated at 5 and 6; at 7 a correction; then one of the same time and one that is older are
-    # stale; at 9 a correction again.
-    assert found == [(0, 5, True, None), (1, 7, False, True), (2, 9, True, False)]
+    # Repeated at 5 and 6; at 7 a correction; of two at the same time the greater value holds,
+    # whichever comes first; one that is older is stale; at 9 it is said again.
+    assert found == [(0, 5, True, None), (1, 7, False, True), (2, 7, True, False)]
     assert joining.dead() == []
 
 
@@ -382,13 +382,46 @@ def test_a_truth_that_is_no_value_of_the_target_is_set_aside(
     joining.close()
 
 
-def test_no_more_truths_than_a_bound_are_kept_of_a_request(joining: Joining) -> None:
-    truths = [truth("a", START + i, i % 2 == 0) for i in range(MOST_TRUTHS + 2)]
-    joining.all(joining.predictions([prediction("a", START)]), joining.truths(truths))
-    assert len(joining.outcomes()) == MOST_TRUTHS
-    (letter,) = joining.dead()  # the last one only repeats what holds
-    assert (letter["reason"], letter["offset"]) == ("invalid", MOST_TRUTHS)
-    assert "100 truths already" in letter["message"]
+@pytest.mark.parametrize("first", ["prediction", "truths"])
+def test_no_more_truths_than_a_bound_are_taken_of_a_request(joining: Joining, first: str) -> None:
+    truths = joining.truths([truth("a", START + i, i % 2 == 0) for i in range(MOST_TRUTHS + 2)])
+    predictions = joining.predictions([prediction("a", START)])
+    joining.all(*((predictions, truths) if first == "prediction" else (truths, predictions)))
+    assert net(joining.outcomes()) == {"a": False}
+    assert joining.outcomes()[-1]["revision"] == MOST_TRUTHS - 1
+    letters = [(letter["reason"], letter["offset"]) for letter in joining.dead()]
+    assert letters == [("invalid", MOST_TRUTHS), ("invalid", MOST_TRUTHS + 1)]
+    assert "1000 truths already" in joining.dead()[0]["message"]
+
+
+def test_a_truth_of_an_undeclared_source_is_set_aside(joining: Joining) -> None:
+    joining.all(
+        joining.predictions([prediction("a", START)]),
+        joining.truths([truth("a", START, True, "hearsay"), truth("a", START, True)]),
+    )
+    (letter,) = joining.dead()
+    assert (letter["reason"], letter["offset"]) == ("unknown-source", 0)
+    assert letter["message"] == (
+        "source 'hearsay' is not declared; the task's truth_sources: system, labeller, user"
+    )
+    assert held(joining.outcomes(), "true") == {"a": (True, "system", 1.0)}
+
+
+def test_a_less_trusted_source_never_replaces_a_more_trusted_one(joining: Joining) -> None:
+    joining.all(joining.predictions([prediction("a", START)]))
+    said = [(9, True, "user"), (7, False, "labeller"), (8, True, "labeller"), (1, False, "system")]
+    truths = [truth("a", START + at, value, source) for at, value, source in said]
+    joining.all(joining.truths([*truths, truth("a", START + 99, True, "labeller")]))
+    told = [
+        (o["revision"], o["truth"], o["source"], o["previous_truth"], o["previous_source"])
+        for o in joining.outcomes()
+    ]
+    assert told == [
+        (0, True, "user", None, None),
+        (1, False, "labeller", True, "user"),
+        (2, True, "labeller", False, "labeller"),
+        (3, False, "system", True, "labeller"),
+    ]
 
 
 def test_signals_are_checked_and_change_nothing(joining: Joining) -> None:
@@ -459,15 +492,18 @@ def test_a_misplaced_truth_joins_where_its_request_is(four: Joining) -> None:
 
 def test_a_misplaced_truth_that_is_too_large_to_be_moved_is_set_aside(four: Joining) -> None:
     (at,) = partitions_of([b"a"], 4).tolist()
-    huge = {**truth("a", START), "source": "x" * (INPUT_MAX_BYTES - 600)}
-    four.all(four.truths([huge], (at + 1) % 4))
+    truths = four.truths([truth("a", START)], (at + 1) % 4)
+    huge = {0: [("note", b"x" * INPUT_MAX_BYTES)]}
+    four.run([truths.batch(0, 1, huge)])  # type: ignore[arg-type]
     (letter,) = four.dead()
     assert letter["reason"] == "too-large"
     assert f"its request in {at}" in letter["message"]
-    # In its own partition it is taken; beyond the topic's limit it is not even read.
-    four.all(four.truths([huge], at), four.predictions([prediction("a", START)], at))
+    # In its own partition it is taken; a value beyond the topic's limit is not even read.
+    home = four.truths([truth("a", START)], at)
+    four.run([home.batch(0, 1, huge)])  # type: ignore[arg-type]
+    four.all(four.predictions([prediction("a", START)], at))
     assert net(four.outcomes()) == {"a": True}
-    four.all(four.truths([{**huge, "source": "x" * INPUT_MAX_BYTES}], at))
+    four.all(four.truths([{**truth("a", START), "source": "x" * INPUT_MAX_BYTES}], at))
     assert four.dead()[-1]["reason"] == "too-large"
 
 
@@ -509,7 +545,8 @@ def days(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         for _ in range(draw(st.integers(0, 1 if id_.startswith("nobody") else 3))):
             known_at = at + draw(st.integers(0, H + 6 * HOUR_MS))
             sent = known_at + draw(disorder)
-            truths.append((sent, truth(id_, known_at, draw(st.booleans()))))
+            source = draw(st.sampled_from(TASK.truth_sources))
+            truths.append((sent, truth(id_, known_at, draw(st.booleans()), source)))
     return (
         [record for _, record in sorted(predictions, key=lambda pair: pair[0])],
         [record for _, record in sorted(truths, key=lambda pair: pair[0])],
@@ -561,28 +598,17 @@ def joined(joining: Joining, records: Any, how: Any) -> tuple[dict[bytes, bytes]
 
 def expected(records: Any) -> dict[str, bool]:
     """The join as one would do it with everything at hand."""
-    said: dict[str, dict[str, Any]] = {}
+    asked: dict[str, int] = {}
     for record in records[0]:
         if record["status"] == "answered":
-            said.setdefault(record["request_id"], record)
-    chains: dict[str, list[tuple[int, bool]]] = {}
-    until: dict[str, int] = {}
+            asked.setdefault(record["request_id"], record["event_time"])
+    said: dict[str, list[tuple[int, int, bool]]] = {}
     for record in records[1]:
-        id_, at, value = record["request_id"], record["known_at"], record["truth"]
-        chain = chains.setdefault(id_, [])
-        if chain and chain[-1][1] == value:
-            until[id_] = max(until[id_], at)
-        elif not chain or at > until[id_]:
-            chain.append((at, value))
-            until[id_] = at
-    found = {}
-    for id_, chain in chains.items():
-        record = said.get(id_)
-        if record is not None:
-            in_time = [value for at, value in chain if at - record["event_time"] <= H]
-            if in_time:
-                found[id_] = in_time[-1]
-    return found
+        id_, at = record["request_id"], record["known_at"]
+        if id_ in asked and at - asked[id_] <= H:
+            rank = TASK.truth_sources.index(record["source"])
+            said.setdefault(id_, []).append((-rank, at, record["truth"]))
+    return {id_: max(some)[2] for id_, some in said.items()}
 
 
 @pytest.fixture(scope="module")
@@ -673,3 +699,31 @@ def test_restarting_between_any_two_batches_changes_nothing(tmp_path: Path) -> N
     joining.run([])
     assert net(joining.outcomes()) == straight[1]
     joining.close()
+
+
+@settings(max_examples=80, deadline=None, phases=PHASES)
+@given(how=turns(), data=st.data())
+def test_any_order_of_the_same_truths_gives_the_same_outcomes(
+    how: Any, data: st.DataObject, reused: Joining
+) -> None:
+    """Within a horizon, in which nothing leaves."""
+    ids = [f"r{i}" for i in range(4)]
+    said = st.tuples(
+        st.sampled_from(ids),
+        st.integers(0, 5),
+        st.booleans(),
+        st.sampled_from(TASK.truth_sources),
+    )
+    truths = [
+        truth(id_, START + hour * HOUR_MS, value, source)
+        for id_, hour, value, source in data.draw(st.lists(said, max_size=12))
+    ]
+    records = [prediction(id_, START) for id_ in ids], truths
+    shuffled = data.draw(st.permutations(records[0])), data.draw(st.permutations(truths))
+    ends = []
+    for one in (records, shuffled):
+        joined(reused, one, how)
+        ends.append(held(reused.outcomes(), "true"))
+        del ends[-1]["next"]
+    assert ends[0] == ends[1]
+    assert {id_: value for id_, (value, _, _) in ends[0].items()} == expected(records)

@@ -1,4 +1,4 @@
-"""Chains of truths: which one holds, which come in time, and their bytes."""
+"""Truths of one request: which one holds, in whatever order they come, and their bytes."""
 
 from __future__ import annotations
 
@@ -6,46 +6,106 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.join import KnownTruth, Verdict, in_time, judge, pack, too_late, unpack
+from streams.join import Held, Known, Rank, Said, Verdict, Waiting, hear, pack, too_late, unpack
 
-TIMES = st.integers(-(2**63), 2**63 - 1)
-TRUTHS = st.builds(KnownTruth, TIMES, TIMES, TIMES, TIMES, st.binary(max_size=20))
+LONG = st.integers(-(2**63), 2**63 - 1)
+SOURCES = ("system", "labeller", "user")
+VALUES = st.booleans() | st.text(max_size=9) | st.floats(allow_nan=False)
+SAID = st.builds(Said, st.sampled_from(SOURCES), LONG, VALUES)
+WAITING = st.builds(Waiting, LONG, LONG, LONG, LONG, st.binary(max_size=20))
+HELD = st.builds(
+    Held, st.integers(0, 10**6), st.integers(-1, 10**6), st.lists(SAID, max_size=3).map(tuple)
+)
+rank: Rank = SOURCES.index
 
 
-@given(st.lists(TRUTHS, max_size=5))
-def test_a_chain_reads_back_as_it_was_kept(chain: list[KnownTruth]) -> None:
-    assert unpack(pack(chain)) == tuple(chain)
+@given(st.lists(WAITING, max_size=5).map(tuple) | HELD)
+def test_what_is_known_reads_back_as_it_was_kept(known: Known) -> None:
+    assert unpack(pack(known)) == known
 
 
-def test_nothing_kept_is_no_truth() -> None:
-    assert unpack(None) == unpack(b"") == ()
+def told(*truths: Said) -> list[Verdict]:
+    held, verdicts = Held(), []
+    for one in truths:
+        held, verdict = hear(held, one, rank)
+        verdicts.append(verdict)
+    return verdicts
+
+
+FIRST = Said("labeller", 5, True)
 
 
 @pytest.mark.parametrize(
-    ("same", "known_at", "verdict"),
+    ("said", "verdict"),
     [
-        (True, 3, Verdict.REPEATED),
-        (True, 9, Verdict.REPEATED),
-        (False, 9, Verdict.CORRECTION),
-        (False, 7, Verdict.STALE),  # said again at 7: of two at the same time the first holds
-        (False, 5, Verdict.STALE),
+        (Said("labeller", 5, True), Verdict.REPEATED),
+        (Said("labeller", 3, True), Verdict.REPEATED),
+        (Said("labeller", 9, True), Verdict.REPEATED),
+        (Said("labeller", 9, False), Verdict.CORRECTION),
+        (Said("labeller", 5, False), Verdict.STALE),  # of two at one time the greater holds
+        (Said("labeller", 3, False), Verdict.STALE),
+        (Said("system", 3, False), Verdict.CORRECTION),
+        (Said("system", 3, True), Verdict.CORRECTION),  # the same, by another source
+        (Said("user", 9, False), Verdict.OUTRANKED),
+        (Said("user", 9, True), Verdict.OUTRANKED),
     ],
 )
-def test_the_latest_by_its_own_time_holds(same: bool, known_at: int, verdict: Verdict) -> None:
-    known = KnownTruth(5, 5, 0, 0, b"").again(7)
-    assert known.known_at == 5
-    assert judge(known, same, known_at) is verdict
-    assert judge(None, same, known_at) is Verdict.FIRST
+def test_the_most_trusted_source_holds_and_of_its_truths_the_latest(
+    said: Said, verdict: Verdict
+) -> None:
+    assert told(FIRST, said) == [Verdict.FIRST, verdict]
 
 
-def test_what_was_said_again_earlier_changes_nothing() -> None:
-    known = KnownTruth(5, 7, 0, 0, b"")
-    assert known.again(6) == known
+def test_a_truth_said_again_is_not_undone_by_one_in_between() -> None:
+    truths = Said("system", 1, True), Said("system", 5, True), Said("system", 3, False)
+    assert told(*truths) == [Verdict.FIRST, Verdict.REPEATED, Verdict.STALE]
+
+
+def test_each_change_has_a_number_of_its_own() -> None:
+    held = Held()
+    numbers = []
+    for said in (
+        FIRST,
+        Said("user", 6, False),
+        Said("labeller", 7, False),
+        Said("system", 1, True),
+    ):
+        held, _ = hear(held, said, rank)
+        numbers.append(held.changes)
+    assert numbers == [0, 0, 1, 2]
+    assert held.heard == 4
+
+
+truths_of_one = st.lists(
+    st.builds(Said, st.sampled_from(SOURCES), st.integers(0, 4), st.sampled_from("abc")), max_size=7
+)
+
+
+@given(truths_of_one, st.randoms(use_true_random=False))
+def test_no_order_of_arrival_changes_what_holds(truths: list[Said], random: object) -> None:
+    shuffled = list(truths)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    ends = []
+    for order in (truths, shuffled):
+        held = Held()
+        sums = {value: 0 for value in "abc"}
+        for one in order:
+            before = held.holds
+            held, _ = hear(held, one, rank)
+            now = held.holds
+            assert now is not None
+            sums[str(now.truth)] += 1
+            if before is not None:
+                sums[str(before.truth)] -= 1
+        ends.append((held.latest, sums))
+    assert ends[0] == ends[1]
+    if truths:
+        wanted = max(truths, key=lambda one: (-rank(one.source), one.known_at, one.truth))
+        assert ends[0][0][0] == wanted
+        assert sum(ends[0][1].values()) == 1
 
 
 def test_the_horizon_itself_is_in_time() -> None:
     assert not too_late(10, 15, 5)
     assert too_late(10, 16, 5)
     assert not too_late(10, 3, 5)  # known before the request's own time, by another clock
-    chain = tuple(KnownTruth(t, t, 0, 0, b"") for t in (11, 15, 16, 20))
-    assert [in_time(chain, event_time, 5) for event_time in (0, 9, 10, 15)] == [0, 1, 2, 4]
