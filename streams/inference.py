@@ -39,6 +39,7 @@ class Inferred:
 
     defer: bool (n,), those that the fallback answers. reason: of n, why; null where answered.
     decision: of n, what the gate decided. score: of n, the gate's; null where there is none.
+    propensity: of n, the probability with which the model was to answer; null where it could not.
     answers: the model's, of the rows that are not deferred, in order; None where all are.
     """
 
@@ -46,6 +47,7 @@ class Inferred:
     reason: Column
     decision: Column
     score: Column
+    propensity: Column
     answers: Answers | None
 
 
@@ -53,13 +55,21 @@ def unserved(n: int) -> Inferred:
     """What becomes of inputs while no version is in service."""
     reason = constant("no model version is in service yet", n)
     nothing = constant(None, n)
-    return Inferred(np.ones(n, bool), reason, constant("none", n), nothing, None)
+    return Inferred(np.ones(n, bool), reason, constant("none", n), nothing, nothing, None)
 
 
-def infer(version: Version, columns: Columns, n: int, lap: Callable[[str], None]) -> Inferred:
+def infer(
+    version: Version,
+    columns: Columns,
+    n: int,
+    lap: Callable[[str], None],
+    explored: Mask | None = None,
+    share: float = 0.0,
+) -> Inferred:
     """Gate n inputs, one or more, and answer those that are admitted.
 
-    lap: told of ``gate`` and ``infer`` as each is done.
+    lap: told of ``gate`` and ``infer`` as each is done. explored: of n, whom the gate may not
+    hold back: it decides, and the model answers all the same; share: of all requests, those.
     """
     scores: Floats | None = None
     step = "frame"
@@ -72,7 +82,8 @@ def infer(version: Version, columns: Columns, n: int, lap: Callable[[str], None]
         lap("gate")
         return _failed(version, step, error, n, None)
     refused, unsure = _gate(version, scores, n)
-    defer = refused | unsure
+    held = refused if explored is None else refused & ~explored
+    defer = held | unsure
     lap("gate")
     answers: Answers | None = None
     wrong = np.zeros(n, bool)
@@ -90,14 +101,16 @@ def infer(version: Version, columns: Columns, n: int, lap: Callable[[str], None]
             FAILED.labels("model").inc(int(wrong.sum()))
     lap("infer")
     reasons: list[tuple[Mask, str]] = []
-    if refused.any():
-        reasons.append((refused, f"the gate's score is {version.threshold:.4f} or more"))
+    if held.any():
+        reasons.append((held, f"the gate's score is {version.threshold:.4f} or more"))
     if unsure.any():
         reasons.append((unsure, "the gate's score is not a number"))
     if wrong.any():
         what = "number" if version.kind == "regression" else "probability"
         reasons.append((wrong, f"the model's answer is not a {what}"))
-    return Inferred(defer, _reasons(n, defer, reasons), *_gated(scores, refused, n), answers)
+    propensity = _propensity(refused, unsure | wrong, share)
+    reason = _reasons(n, defer, reasons)
+    return Inferred(defer, reason, *_gated(scores, refused, n), propensity, answers)
 
 
 def _gate(version: Version, scores: Floats | None, n: int) -> tuple[Mask, Mask]:
@@ -150,7 +163,7 @@ def _failed(
     nobody = np.zeros(n, bool)
     everybody = np.ones(n, bool)
     decision, score = _gated(scores, nobody, n)
-    return Inferred(everybody, constant(reason, n), decision, score, None)
+    return Inferred(everybody, constant(reason, n), decision, score, constant(None, n), None)
 
 
 def _gated(scores: Floats | None, refused: Mask, n: int) -> tuple[Column, Column]:
@@ -163,6 +176,14 @@ def _gated(scores: Floats | None, refused: Mask, n: int) -> tuple[Column, Column
     decision = np.where(refused, "defer", "admit").astype(object)
     decision[~scored] = "none"
     return Column(decision), Column(scores, None if scored.all() else scored)
+
+
+def _propensity(refused: Mask, unable: Mask, share: float) -> Column:
+    """With which probability the model was to answer each input, given what the gate decided."""
+    n = len(refused)
+    if not refused.any() and not unable.any():
+        return constant(1.0, n)
+    return Column(np.where(refused, share, 1.0), ~unable if unable.any() else None)
 
 
 def _reasons(n: int, defer: Mask, reasons: list[tuple[Mask, str]]) -> Column:

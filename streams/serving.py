@@ -15,6 +15,7 @@ from schemas.codec import MAX_ID_BYTES, Batch, Codec
 from schemas.columns import Column, Columns, constant
 from schemas.topics import BY_NAME, INPUT_MAX_BYTES
 from streams.dead_letters import DeadLetter, DeadLetters, words
+from streams.exploration import explored
 from streams.inference import Inferred, infer, unserved
 from streams.task import Task
 from streams.transport.batch import Headers, Output, RecordBatch, Result
@@ -118,13 +119,15 @@ class Serving:
     ) -> list[Output]:
         n = len(positions)
         served = self._current()
-        inferred = infer(served.version, good, n, timer.lap) if served else unserved(n)
+        share = self._task.exploration
+        free = explored(good["request_id"].values, self._task.name, share) if share else None
+        inferred = infer(served.version, good, n, timer.lap, free, share) if served else unserved(n)
         defer = inferred.defer
         columns = self._columns(batch, good, positions, timer, now_ms)
         columns |= _decided(served, inferred)
         columns |= self._answers(inferred.answers, defer)
         columns["features"] = constant(True, n)
-        columns |= {"explored": constant(False, n), "model_propensity": constant(None, n)}
+        columns["explored"] = constant(False, n) if free is None else Column(free)
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
         SERVED.labels("answered").inc(n - int(defer.sum()))
@@ -300,6 +303,7 @@ def _decided(served: Served | None, inferred: Inferred) -> Columns:
         else constant("answered", n),
         "gate_decision": inferred.decision,
         "gate_score": inferred.score,
+        "model_propensity": inferred.propensity,
     }
 
 
