@@ -58,15 +58,21 @@ def fit(text: str, kind: Kind, features: Schema) -> Schema:
     return schema
 
 
-def record_schemas(task: str, kind: Kind, features: Sequence[Feature]) -> dict[str, Schema]:
+def record_schemas(
+    task: str, kind: Kind, features: Sequence[Feature], inputs: Sequence[Feature] = ()
+) -> dict[str, Schema]:
     """Every record's schema for one task, by record name (``request``, ``prediction``, …).
+
+    features: what a request carries. inputs: what the model gets, which the other records carry:
+    the features and what Weir adds to them; where there is nothing to add it may be left out.
 
     Records get the task as their namespace, so that two tasks' requests are two types.
     """
     name = "".join(part.title() for part in task.split("_")) + "Features"
     fitted = {}
     for record in RECORDS:
-        schema = fit(template(record), kind, record_schema(name, features))
+        carried = features if record == "request" or not inputs else inputs
+        schema = fit(template(record), kind, record_schema(name, carried))
         schema["namespace"] = f"weir.{task}"
         fitted[record] = schema
     return fitted

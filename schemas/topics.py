@@ -26,6 +26,7 @@ class Topic:
     about requests are co-partitioned), otherwise one. ``retention_ms``: None keeps for ever;
     ``"horizon"`` keeps twice the task's label horizon and a day at least, since joins restore
     their state from it. ``max_message_bytes``: the largest batch of records that it takes.
+    ``compact_after_ms``: how long each record of a compacted topic is there to be read.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Topic:
     cleanup: Literal["delete", "compact"]
     doc: str
     max_message_bytes: int = OUTPUT_MAX_BYTES
+    compact_after_ms: int = 0
 
     def topic(self, task: str) -> str:
         """The topic's name in Kafka."""
@@ -58,6 +60,8 @@ class Topic:
             if kept == "horizon":
                 kept = max(2 * horizon_ms, DAY_MS)
             config["retention.ms"] = str(-1 if kept is None else kept)
+        if self.compact_after_ms:
+            config["min.compaction.lag.ms"] = str(self.compact_after_ms)
         return config
 
 
@@ -128,6 +132,18 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "metrics", "metric", "window, version, segment", False, _YEAR, "delete", "metrics by window"
+    ),
+    # What a worker reads at its start is the last of each sum; one that follows sees all of them,
+    # as long as it is not an hour behind.
+    Topic(
+        "features",
+        "cell",
+        "series, key, bucket, source",
+        False,
+        None,
+        "compact",
+        "sums that windowed features are looked up in",
+        compact_after_ms=HOUR_MS,
     ),
     Topic(
         "drifts", "drift", "feature", False, _YEAR, "delete", "statements that something changed"

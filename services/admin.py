@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 from services.contract import Contract
 
 TIMEOUT_S = 30
-"""Longest wait for the broker's answer: creating thirteen topics takes a second or two."""
+"""Longest wait for the broker's answer: creating all topics takes a second or two."""
 
 
 class AdminError(RuntimeError):

@@ -4,6 +4,7 @@
     predictions, truth, signals ─► feedback ─► outcomes, dead-letters
     predictions, outcomes ─► tally ─► tallies
     tallies ─► metrics ─► metrics
+    outcomes, predictions ─► windowed ─► features (which serving looks up)
 
 ``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).
 """
@@ -36,6 +37,9 @@ from streams.tally import Tally
 from streams.task import Task, TaskError, load_task
 from streams.transport.app import App
 from streams.transport.batch import RecordBatch
+from streams.windowed.agent import Cells
+from streams.windowed.definition import Definition
+from streams.windowed.following import FollowingFeatures
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +68,22 @@ def build(task: Task, settings: Settings) -> App:
         settings.signing_key.get_secret_value().encode(),
         settings.cache_entries,
     )
-    serving = Serving(task, by_record, models.current, installed_version("weir"), clock)
+    definition = Definition(task)
+    windowed = FollowingFeatures(task.name, definition, by_record["cell"], settings.librdkafka())
+    serving = Serving(
+        task, by_record, models.current, installed_version("weir"), clock, windowed.columns
+    )
     feedback = Feedback(task, by_record, stores, clock)
     tally = Tally(task, by_record, clock)
     metrics = Metrics(task, by_record, stores, clock)
+    cells = Cells(task, definition, by_record, stores, clock)
 
     def restore(offsets: Mapping[TP, int]) -> None:
         for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:
             _restore_stage(FEEDBACK, feedback.topics, partition, offsets, feedback)
+        for partition in {tp.partition for tp in offsets if tp.topic in cells.topics}:
+            _restore_stage(cells.stage, cells.topics, partition, offsets, cells)
+            cells.open(partition)
         if TP(metrics.topic, 0) in offsets:
             _restore_stage(METRICS, (metrics.topic,), 0, offsets, metrics)
             metrics.open()
@@ -90,6 +102,7 @@ def build(task: Task, settings: Settings) -> App:
     def close() -> None:
         feedback.close()
         metrics.close()
+        cells.close()
         stores.close()
 
     app = App(
@@ -106,6 +119,8 @@ def build(task: Task, settings: Settings) -> App:
     app.stage("feedback", feedback.topics, feedback, patient=True)
     app.stage("tally", tally.topics, tally, patient=True)
     app.stage("metrics", [metrics.topic], metrics, patient=True)
+    if definition:
+        app.stage("windowed", cells.topics, cells, patient=True)
 
     @app.timer(1.0)
     async def tell_of_windows() -> None:
@@ -117,6 +132,7 @@ def build(task: Task, settings: Settings) -> App:
     async def finish(_: object, **__: object) -> None:
         await app.drain()
         models.stop()
+        windowed.stop()
 
     def health() -> Health:
         ready = app.ready
@@ -135,6 +151,7 @@ def build(task: Task, settings: Settings) -> App:
         )
 
     models.start()
+    windowed.start()
     serve_observability(settings.health_port, health)
     return app
 

@@ -34,8 +34,8 @@ class CachedVersion(Version):
         vars(self).update(vars(version))  # the same version, only asked less
         self._scores: LRUCache[bytes, float] = LRUCache(entries)
         self._known: LRUCache[bytes, tuple[Any, Any, Any]] = LRUCache(entries)
-        self._numbers = [f.name for f in version.task.features if not isinstance(f, Category)]
-        self._words = [f.name for f in version.task.features if isinstance(f, Category)]
+        self._numbers = [f.name for f in version.task.inputs if not isinstance(f, Category)]
+        self._words = [f.name for f in version.task.inputs if isinstance(f, Category)]
 
     def gate_scores(self, frame: pd.DataFrame) -> Floats | None:
         """As `Version.gate_scores`."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.features import Feature
 from streams.task import Task
+from streams.windowed.definition import describe as describe_windowed
 
 RECIPE = 1
 """Raise it with every change to training that gives another model from the same data."""
@@ -29,8 +30,8 @@ def library_versions() -> dict[str, str]:
 
 
 def describe_features(task: Task) -> list[dict[str, Any]]:
-    """The features as JSON data, in order."""
-    return [_describe_feature(feature) for feature in task.features]
+    """The inputs as JSON data, in order."""
+    return [_describe_feature(feature) for feature in task.inputs]
 
 
 def declaration(task: Task) -> dict[str, Any]:
@@ -40,10 +41,12 @@ def declaration(task: Task) -> dict[str, Any]:
     labelling.
     """
     target = {name: value for name, value in asdict(task.target).items() if name != "doc"}
+    windowed = [describe_windowed(feature) for feature in task.windowed]
     return {
         "name": task.name,
         "kind": task.kind,
         "features": describe_features(task),
+        **({"windowed": windowed} if windowed else {}),
         "target": {**target, "classes": task.classes},
         "candidates": {name: _describe(model) for name, model in task.candidates.items()},
         "baseline": _describe(task.baseline),

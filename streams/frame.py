@@ -155,7 +155,7 @@ def _framer(task: Task, vocabularies: Vocabularies) -> Framer:
     known = _framers.get(key)
     if known is not None:  # the entry holds both objects, so that their ids stay theirs
         return known[2]
-    framer = Framer(task.features, vocabularies)
+    framer = Framer(task.inputs, vocabularies)
     _framers[key] = (task, vocabularies, framer)
     while len(_framers) > _FRAMERS_KEPT:
         _framers.popitem(last=False)

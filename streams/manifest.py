@@ -121,7 +121,7 @@ def refusal(manifest: Mapping[str, Any], task: Task) -> tuple[str, str] | None:
 def samples(manifest: Mapping[str, Any], task: Task) -> pd.DataFrame:
     """The frame of the sample rows."""
     table = _table(task, manifest["samples"]["rows"])
-    return frame(task, columns_of(task.features, table), manifest["vocabularies"])
+    return frame(task, columns_of(task.inputs, table), manifest["vocabularies"])
 
 
 def difference(version: Version) -> str:
@@ -140,11 +140,11 @@ def difference(version: Version) -> str:
 
 def _rows(task: Task, samples: pd.DataFrame) -> list[list[Any]]:
     """Sample rows as JSON data in the task's order of features, null for missing."""
-    columns = columns_of(task.features, samples.head(SAMPLES), prefix="")
+    columns = columns_of(task.inputs, samples.head(SAMPLES), prefix="")
     rows = []
     for i in range(len(samples.head(SAMPLES))):
         row = []
-        for feature in task.features:
+        for feature in task.inputs:
             column = columns[feature.name]
             null = column.valid is not None and not column.valid[i]
             row.append(None if null else column.values[i : i + 1].tolist()[0])
@@ -153,7 +153,7 @@ def _rows(task: Task, samples: pd.DataFrame) -> list[list[Any]]:
 
 
 def _table(task: Task, rows: list[list[Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=[f.name for f in task.features], dtype=object)
+    return pd.DataFrame(rows, columns=[f.name for f in task.inputs], dtype=object)
 
 
 def _expected(version: Version) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from streams.task import Task
 from streams.transport.batch import Headers, Output, RecordBatch, Result
 from streams.validate import Checked, validate
 from streams.version import Answers, Version
+from streams.windowed.table import AS_OF
 
 Rows = npt.NDArray[np.int64]
 
@@ -70,6 +71,7 @@ class Serving:
     current: the version to use for the next batch, None before there is one; every input is
     then deferred, so that producers get the fallback and labellers the work.
     clock: milliseconds since 1970.
+    windowed: the windowed features of good requests, and as of what (`streams.windowed`).
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Serving:
         current: Callable[[], Served | None],
         app_version: str,
         clock: Callable[[], int],
+        windowed: Callable[[Columns, int], Columns] | None = None,
     ) -> None:
         self._task = task
         self._requests = codecs["request"]
@@ -88,9 +91,10 @@ class Serving:
         self._current = current
         self._app_version = app_version
         self._clock = clock
+        self._windowed = windowed or _none
         self._prediction_topic = BY_NAME["predictions"].topic(task.name)
         self._deferred_topic = BY_NAME["deferred"].topic(task.name)
-        self._paths = [f"features.{feature.name}" for feature in task.features]
+        self._paths = [f"features.{feature.name}" for feature in task.inputs]
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Answer a batch of requests: one prediction each, and what else is to be published."""
@@ -118,6 +122,7 @@ class Serving:
         self, batch: RecordBatch, good: Columns, positions: Rows, timer: _Timer, now_ms: int
     ) -> list[Output]:
         n = len(positions)
+        good = {**good, **self._windowed(good, n)}
         served = self._current()
         share = self._task.exploration
         free = explored(good["request_id"].values, self._task.name, share) if share else None
@@ -155,6 +160,7 @@ class Serving:
             "timings.wait_us": Column(wait_us),
             **{f"timings.{name}_us": constant(timer.micros[name], n) for name in _STAGES},
             "timings.batch_size": constant(len(batch), n),
+            AS_OF: good[AS_OF],
             **{path: good[path] for path in self._paths},
         }
 
@@ -256,6 +262,7 @@ class Serving:
             "event_time": Column(times),
             "entity": constant(None, n),
             **{path: constant(None, n) for path in self._paths},
+            AS_OF: constant("", n),
         }
         columns = self._columns(batch, good, positions, timer, now_ms)
         columns |= {
@@ -287,6 +294,11 @@ class Serving:
                 _traces(batch, positions),
             )
         ]
+
+
+def _none(_: Columns, n: int) -> Columns:
+    """A task without windowed features."""
+    return {AS_OF: constant("", n)}
 
 
 def _decided(served: Served | None, inferred: Inferred) -> Columns:

@@ -15,6 +15,7 @@ from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
 from streams.labelling.policy import Labelling
 from streams.weak_labels import SOURCE, Dwell, WeakLabels
+from streams.windowed.declare import Windowed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ __all__ = [
     "TaskError",
     "WeakLabels",
     "Window",
+    "Windowed",
     "load_task",
 ]
 
@@ -169,10 +171,12 @@ class Task:
     """One prediction problem.
 
     name: lower-case; the prefix of its topics and the name of its ClickHouse database.
-    features: the model's inputs, in the order of the data frames that estimators get.
+    features: what a request carries.
+    windowed: further inputs of the model, which Weir computes from the stream. Estimators get data
+        frames with ``inputs``: the features and the windowed ones after them.
     target: what is predicted.
     candidates: scikit-learn estimators by name, unfitted; they get a ``pandas.DataFrame`` with
-        a column a feature (numbers as float64 with NaN for null, booleans as float64 0/1,
+        a column an input (numbers as float64 with NaN for null, booleans as float64 0/1,
         categories as pandas categories) and are chosen among at training.
     baseline: an estimator that any candidate must beat: the heuristic one would use without
         a model.
@@ -188,7 +192,8 @@ class Task:
         sample of all traffic, so that the gate does not choose what the next model learns from.
     windows: windows of the metrics.
     history: gives the rows for the first version: a frame with the features, the target's name
-        and ``event_time`` (UTC). None: the first retrain event trains on the outcomes.
+        and ``event_time`` (UTC); where a windowed feature is of truths, ``known_at`` (UTC) too.
+        None: the first retrain event trains on the outcomes.
     event_times: earliest and latest event time that can be right; None: no bound but one day
         after the worker's clock.
     partitions: of the topics that are keyed by request id.
@@ -201,6 +206,7 @@ class Task:
     target: Target
     candidates: Mapping[str, Any]
     fallback: Answer
+    windowed: Sequence[Windowed] = ()
     baseline: Any = None
     defer_budget: float = 0.1
     segments: Sequence[str] = ()
@@ -237,6 +243,12 @@ class Task:
         return list(self.target.classes) if isinstance(self.target, MultiClass) else []
 
     @property
+    def inputs(self) -> list[Feature]:
+        """What the model gets: the features and the windowed ones, in this order."""
+        unit = self.target.unit if isinstance(self.target, Regression) else ""
+        return [*self.features, *(windowed.feature(unit) for windowed in self.windowed)]
+
+    @property
     def horizon_ms(self) -> int:
         """The label horizon in milliseconds."""
         return int(self.horizon.total_seconds() * 1000)
@@ -247,7 +259,7 @@ class Task:
 
     def schemas(self) -> dict[str, Schema]:
         """Every record's Avro schema, fitted to this task."""
-        return record_schemas(self.name, self.kind, self.features)
+        return record_schemas(self.name, self.kind, self.features, self.inputs)
 
 
 def _problems(task: Task) -> list[str]:
@@ -259,6 +271,7 @@ def _problems(task: Task) -> list[str]:
     if not task.features:
         found.append("features: at least one is needed")
     names = [feature.name for feature in task.features]
+    names += [windowed.name for windowed in task.windowed]
     found += [
         f"feature {name!r} is declared twice"
         for name in sorted(set(names))
@@ -266,6 +279,9 @@ def _problems(task: Task) -> list[str]:
     ]
     for feature in task.features:
         found += feature.problems()
+    by_name = {feature.name: feature for feature in task.features}
+    for windowed in task.windowed:
+        found += windowed.problems(task.kind, task.classes, by_name)
     found += task.target.problems()
     if task.target.name in names:
         found.append(

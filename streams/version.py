@@ -100,8 +100,8 @@ class Version:
         self._fast_model = self._fast_gate = None
         if samples is not None:
             self._answering = without_encoder(model, samples)
-            self._fast_model = additive(model, task.features, samples)
-            self._fast_gate = additive(gate, task.features, samples)
+            self._fast_model = additive(model, task.inputs, samples)
+            self._fast_gate = additive(gate, task.inputs, samples)
 
     def frame(self, columns: Columns, prefix: str = PREFIX) -> pd.DataFrame:
         """The frame of a batch with this version's vocabularies."""

@@ -18,6 +18,7 @@ from services.trainer.snapshot import Stopped, wait_for_sink
 from streams.task import Task
 from streams.training.data import EVENT_TIME, REQUEST_ID
 from streams.training.errors import DataError
+from streams.windowed.history import with_windowed
 
 log = structlog.get_logger("trainer")
 
@@ -33,7 +34,7 @@ def query(task: Task) -> str:
     are not merged yet, count once.
     """
     features = ", ".join(
-        f"`features.{feature.name}` AS `{feature.name}`" for feature in task.features
+        f"`features.{feature.name}` AS `{feature.name}`" for feature in task.inputs
     )
     return f"""
         SELECT request_id, toUnixTimestamp64Milli(event_time) AS {EVENT_TIME}_ms,
@@ -65,7 +66,7 @@ def collect(
     """
     parts = []
     if task.history is not None:
-        parts.append(_within(event, task.history()))
+        parts.append(_within(event, _history(task)))
     if event.trigger != FIRST:
         parts.append(_outcomes(task, event, clickhouse, ends, stop))
     parts = [part for part in parts if len(part)]
@@ -74,7 +75,7 @@ def collect(
             f"there are no rows for event {event.event_id}: no outcomes between its bounds, and no "
             "history; wait for truths, or widen data_from and data_to"
         )
-    wanted = [REQUEST_ID, EVENT_TIME, task.target.name, *(f.name for f in task.features)]
+    wanted = [REQUEST_ID, EVENT_TIME, task.target.name, *(f.name for f in task.inputs)]
     table = pd.concat(
         [part.reindex(columns=[c for c in wanted if c in part]) for part in parts],
         ignore_index=True,
@@ -83,6 +84,15 @@ def collect(
         named = table[REQUEST_ID].notna()
         table = table[~(named & table[REQUEST_ID].duplicated(keep="last"))]
     return table.reset_index(drop=True)
+
+
+def _history(task: Task) -> pd.DataFrame:
+    """The task's history with its windowed features, which all of it goes into."""
+    history = task.history() if task.history is not None else pd.DataFrame()
+    try:
+        return with_windowed(task, history)
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _within(event: Event, history: pd.DataFrame) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def judge(task: Task, data: Dataset, choice: Choice, champion: Version | None) -
     mine = loss(task, truth, answers(task, choice.model, frame))
     try:
         if fair:
-            own = champion.frame(columns_of(task.features, frame))  # with its vocabularies
+            own = champion.frame(columns_of(task.inputs, frame))  # with its vocabularies
             with one_thread():
                 theirs = loss(task, truth, champion.predict(own))
         else:

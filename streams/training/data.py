@@ -17,6 +17,7 @@ from schemas.features import Category
 from streams.frame import columns_of, frame
 from streams.task import Task
 from streams.training.errors import DataError
+from streams.windowed.history import with_windowed
 
 EVENT_TIME, REQUEST_ID = "event_time", "request_id"
 
@@ -74,6 +75,7 @@ def prepare(task: Task, table: pd.DataFrame) -> Dataset:
 
     ``table`` has the task's features, its target's name, ``event_time`` (UTC; a time without a
     zone counts as UTC) and, where there is one, ``request_id``, which orders rows of one time.
+    Windowed features that are not among its columns are computed from it, with ``known_at``.
     Raises DataError.
     """
     for name in (EVENT_TIME, task.target.name):
@@ -85,11 +87,12 @@ def prepare(task: Task, table: pd.DataFrame) -> Dataset:
     keys = pd.DataFrame({EVENT_TIME: times})
     if REQUEST_ID in table:
         keys[REQUEST_ID] = table[REQUEST_ID].fillna("").astype(str).to_numpy(object)
+    table = _with_windowed(task, table)
     order = keys.sort_values(list(keys.columns), kind="stable").index.to_numpy()
     table = table.iloc[order].reset_index(drop=True)
     times_ms = times[order].to_numpy("datetime64[ms]").astype(np.int64)
     try:
-        columns = columns_of(task.features, table, prefix="")
+        columns = columns_of(task.inputs, table, prefix="")
     except ValueError as error:
         raise DataError(str(error)) from error
     _check_features(task, columns)
@@ -104,6 +107,13 @@ def prepare(task: Task, table: pd.DataFrame) -> Dataset:
     )
 
 
+def _with_windowed(task: Task, table: pd.DataFrame) -> pd.DataFrame:
+    try:
+        return with_windowed(task, table)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
 def _times(series: pd.Series) -> pd.Series:
     try:
         times = pd.to_datetime(series.reset_index(drop=True), utc=True).dt.tz_localize(None)
@@ -115,7 +125,7 @@ def _times(series: pd.Series) -> pd.Series:
 
 
 def _check_features(task: Task, columns: Columns) -> None:
-    for feature in task.features:
+    for feature in task.inputs:
         column = columns[feature.name]
         if column.valid is not None and not feature.nullable:
             raise DataError(
@@ -164,7 +174,7 @@ def _check_classes(name: str, answers: npt.NDArray[Any]) -> None:
 def _vocabularies(task: Task, columns: Columns) -> dict[str, list[str]]:
     """The names that the version knows: the declared ones, else the most frequent, sorted."""
     known = {}
-    for feature in task.features:
+    for feature in task.inputs:
         if not isinstance(feature, Category):
             continue
         if feature.values is not None:
@@ -182,7 +192,7 @@ def _dataset_id(
     task: Task, columns: Columns, target: npt.NDArray[Any], times_ms: npt.NDArray[np.int64]
 ) -> str:
     digest = hashlib.sha256()
-    parts = [(f.name, columns[f.name]) for f in task.features]
+    parts = [(f.name, columns[f.name]) for f in task.inputs]
     parts += [(task.target.name, Column(target)), (EVENT_TIME, Column(times_ms))]
     for name, column in parts:
         digest.update(f"{name} {len(column)}\n".encode())

@@ -78,7 +78,7 @@ def check_answers_all(task: Task, model: Any, frame: pd.DataFrame) -> None:
     Each feature that may be null is tried as null, and each category with every name of its
     vocabulary and with one that training never met. Raises FitError naming the feature.
     """
-    for feature in task.features:
+    for feature in task.inputs:
         if isinstance(feature, Category):
             known = frame[feature.name].cat
             codes = np.arange(len(known.categories))

@@ -54,8 +54,8 @@ def estimator(task: Task) -> Any:
     boosted trees of 8 leaves; being additive, it is served by one product of a matrix and a
     vector and a table look-up for each category (`streams.additive`).
     """
-    numbers = [f.name for f in task.features if not isinstance(f, Category)]
-    categories = [f.name for f in task.features if isinstance(f, Category)]
+    numbers = [f.name for f in task.inputs if not isinstance(f, Category)]
+    categories = [f.name for f in task.inputs if isinstance(f, Category)]
     steps: list[tuple[Any, list[str]]] = []
     if numbers:
         steps.append((make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()), numbers))

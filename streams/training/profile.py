@@ -33,7 +33,7 @@ def profile(task: Task, data: Dataset, held_out: Answers) -> dict[str, Any]:
             if isinstance(feature, Category)
             else numbers(data.frame[feature.name].to_numpy(float))
         )
-        for feature in task.features
+        for feature in task.inputs
     }
     return {
         "rows": len(data),

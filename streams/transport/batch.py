@@ -104,12 +104,14 @@ def _partitions(batch: RecordBatch) -> npt.NDArray[np.int32]:
 class Output:
     """Records to publish to one topic; the key decides the partition unless one is given.
 
+    values: None takes a record of a compacted topic back.
+
     headers: by position, only where a record has any.
     """
 
     topic: str
     keys: Sequence[bytes | None]
-    values: Sequence[bytes]
+    values: Sequence[bytes | None]
     headers: dict[int, Headers] = field(default_factory=dict)
     partition: int | None = None
 

@@ -1,0 +1,253 @@
+"""Windowed features by their plain definition, from all outcomes and predictions at once.
+
+Nothing here keeps sums: for each logged value the records of its window are taken one by one, those
+that had been counted by then, and averaged. What the check shares with the system is which records
+count, what a key is, and the last division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.columns import Column, Columns
+from streams.horizon import NEVER
+from streams.windowed.cells import counted, encode
+from streams.windowed.declare import Of
+from streams.windowed.definition import Definition, Ints, Mask, Series, Window
+from streams.windowed.window import value
+
+_AT_ONCE = 4_000_000
+"""Records of windows that are looked at together, some 100 MB."""
+_FEW = 20
+_TIME_BITS = 44
+"""Bits of a time in milliseconds: until the year 2527."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The records of one partition that count, in order of offset.
+
+    offsets, times: int64 (n,). columns: of the same rows, with the features and the truth.
+    missing_before: a time before which its records may be deleted already; NEVER where none is.
+    """
+
+    kind: Of
+    offsets: Ints
+    times: Ints
+    columns: Columns
+    missing_before: int = NEVER
+
+    @classmethod
+    def of(
+        cls, kind: Of, columns: Columns, offsets: Ints, slack_ms: int = 0, whole: bool = True
+    ) -> Source:
+        """From a topic's decoded records; not whole where its first ones are deleted."""
+        found = counted(kind, columns)
+        taken = {path: column.take(found.rows) for path, column in columns.items()}
+        missing = NEVER if whole or not len(found.times) else int(found.times[0]) + slack_ms
+        return cls(kind, offsets[found.rows], found.times, taken, missing)
+
+
+@dataclass(frozen=True, eq=False)
+class Logged:
+    """Predictions with windowed features.
+
+    columns: ``request_id``, ``event_time``, the features and the windowed ones. as_of: int64
+    (n, sources).
+    """
+
+    columns: Columns
+    as_of: Ints
+
+    def __len__(self) -> int:
+        return len(self.as_of)
+
+
+@dataclass
+class Report:
+    """What the check found.
+
+    predictions, values: how many were compared. differences: values that are not what they should
+    be. unverifiable: predictions whose window's records may be deleted. complete: values that are
+    what they would be had every record been there that was known at the event time. errors: by
+    feature, the mean distance to that. lags_ms: event time, from the newest record that had been
+    counted to the request.
+    """
+
+    predictions: int = 0
+    values: int = 0
+    differences: int = 0
+    unverifiable: int = 0
+    complete: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+    lags_ms: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def figures(self) -> dict[str, Any]:
+        """As JSON data; lags in seconds of event time."""
+        lags = self.lags_ms / 1000
+        spread = (
+            {name: round(float(np.percentile(lags, q)), 1) for name, q in _QUANTILES.items()}
+            if len(lags)
+            else dict.fromkeys(_QUANTILES)
+        )
+        return {
+            "predictions": self.predictions,
+            "values": self.values,
+            "differences": self.differences,
+            "unverifiable": self.unverifiable,
+            "complete": round(self.complete / self.values, 6) if self.values else None,
+            "mean_error": {name: round(error, 6) for name, error in self.errors.items()},
+            "lag_s": spread,
+            "examples": self.examples,
+        }
+
+
+_QUANTILES = {"p50": 50, "p99": 99, "max": 100}
+
+
+def check(definition: Definition, sources: Mapping[str, Source], logged: Logged) -> Report:
+    """Recompute every logged value. ``sources``: by the names in ``definition.sources``."""
+    ordered = [sources[name] for name in definition.sources]
+    times = np.asarray(logged.columns["event_time"].values, np.int64)
+    newest = _newest(definition, ordered, logged.as_of)
+    report = Report()
+    heard = [ahead for ahead in newest.values()]
+    if heard and len(logged):
+        slowest = np.min(heard, axis=0)
+        there = slowest > NEVER
+        report.lags_ms = np.maximum(times - slowest, 0)[there]
+    verifiable = np.ones(len(logged), bool)
+    for window in definition.windows:
+        series = definition.series[window.series]
+        start = (times // series.every_ms - window.buckets) * series.every_ms
+        missing = max(s.missing_before for s in ordered if s.kind == series.of)
+        here = start >= missing
+        verifiable &= here
+        gone = start < newest[series.of] - definition.kept_ms
+        _compare(definition, window, series, ordered, logged, here, gone, report)
+    report.unverifiable = int((~verifiable).sum())
+    report.predictions = len(logged) - report.unverifiable
+    return report
+
+
+def _newest(definition: Definition, sources: list[Source], as_of: Ints) -> dict[Of, Ints]:
+    """By kind, for each prediction the newest time of any source that it had counted."""
+    newest: dict[Of, Ints] = {}
+    for i, source in enumerate(sources):
+        reached = np.append(np.int64(NEVER), np.maximum.accumulate(source.times))
+        here = reached[np.searchsorted(source.offsets, as_of[:, i])]
+        newest[source.kind] = np.maximum(newest.get(source.kind, np.int64(NEVER)), here)
+    return newest
+
+
+def _compare(
+    definition: Definition,
+    window: Window,
+    series: Series,
+    sources: list[Source],
+    logged: Logged,
+    here: Mask,
+    gone: Mask,
+    report: Report,
+) -> None:
+    keys = definition.keys(series, logged.columns)
+    no_key = np.zeros(len(logged), bool) if keys.valid is None else ~keys.valid
+    events = _Events(definition, series, sources)
+    sums = events.windows(list(keys.texts), logged, series, window)
+    online = logged.columns[f"features.{window.name}"]
+    given, present = _filled(online)
+    wanted, there = _filled(value(window, series, *sums[:2]))
+    there &= ~gone & ~no_key
+    wrong = here & ((there != present) | (there & (given != wanted)))
+    report.values += int(here.sum())
+    report.differences += int(wrong.sum())
+    for row in np.flatnonzero(wrong)[: max(0, _FEW - len(report.examples))].tolist():
+        said = given[row] if present[row] else None
+        right = wanted[row] if there[row] else None
+        id_ = logged.columns["request_id"].values[row]
+        report.examples.append(f"{id_}: {window.name} is {said}, not {right}")
+    best, known = _filled(value(window, series, *sums[2:]))
+    known &= ~no_key
+    same = (known == present) & (~known | (best == given))
+    report.complete += int((here & same).sum())
+    both = here & known & present
+    report.errors[window.name] = float(np.abs(best - given)[both].mean()) if both.any() else 0.0
+
+
+def _filled(column: Column) -> tuple[npt.NDArray[np.float64], Mask]:
+    n = len(column)
+    there = np.ones(n, bool) if column.valid is None else column.valid.copy()
+    values = np.zeros(n)
+    values[there] = column.values[there]
+    return values, there
+
+
+class _Events:
+    """The records of one series, in order of key and time."""
+
+    def __init__(self, definition: Definition, series: Series, sources: list[Source]) -> None:
+        texts: list[str] = []
+        parts: list[tuple[Ints, Ints, Ints, Ints]] = []
+        for number, source in enumerate(sources):
+            if source.kind != series.of or not len(source.times):
+                continue
+            n = len(source.times)
+            keys = definition.keys(series, source.columns)
+            valid = np.ones(n, bool) if keys.valid is None else keys.valid.copy()
+            units = np.zeros(n, np.int64)
+            if series.of == "truth":
+                units, fit = definition.units(series, source.columns["truth"].values)
+                valid &= fit
+            rows = np.flatnonzero(valid)
+            texts += [keys.texts[row] for row in rows.tolist()]
+            parts.append(
+                (source.times[rows], source.offsets[rows], units[rows], np.full(len(rows), number))
+            )
+        codes, names = encode(texts)
+        self.numbers = {name: number for number, name in enumerate(names)}
+        empty = [np.zeros(0, np.int64)] * 4
+        times, offsets, units, owners = map(
+            np.concatenate, zip(*parts, strict=True) if parts else [[e] for e in empty]
+        )
+        place = (codes << _TIME_BITS) + times
+        order = np.argsort(place, kind="stable")
+        self.places = place[order]
+        self.offsets, self.units, self.source = offsets[order], units[order], owners[order]
+
+    def windows(
+        self, keys: list[str], logged: Logged, series: Series, window: Window
+    ) -> tuple[Ints, Ints, Ints, Ints]:
+        """Count and total of each row's window as of what it had counted, and of all records."""
+        n = len(logged)
+        times = np.asarray(logged.columns["event_time"].values, np.int64)
+        code = np.fromiter((self.numbers.get(key, -1) for key in keys), np.int64, n)
+        end = times // series.every_ms * series.every_ms
+        base = code << _TIME_BITS
+        low = np.searchsorted(self.places, base + np.maximum(end - window.ms(series), 0))
+        high = np.searchsorted(self.places, base + np.maximum(end, 0))
+        low, high = np.where(code < 0, 0, low), np.where(code < 0, 0, high)
+        found = np.zeros((4, n), np.int64)
+        sizes = high - low
+        cuts = np.searchsorted(np.cumsum(sizes), np.arange(0, sizes.sum() + 1, _AT_ONCE))
+        bounds = np.unique(np.append(cuts, n))
+        for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            rows = slice(first, last)
+            found[:, rows] = self._sums(low[rows], sizes[rows], logged.as_of[rows])
+        return found[0], found[1], found[2], found[3]
+
+    def _sums(self, low: Ints, sizes: Ints, as_of: Ints) -> Ints:
+        """Rows × windows: each window's records side by side."""
+        ends = np.cumsum(sizes)
+        row = np.repeat(np.arange(len(sizes)), sizes)
+        at = np.arange(int(sizes.sum())) - np.repeat(ends - sizes, sizes) + low[row]
+        had = (self.offsets[at] < as_of[row, self.source[at]]).astype(np.int64)
+        units = self.units[at]
+        parts = (had, had * units, np.ones_like(had), units)
+        running = [np.append(np.int64(0), np.cumsum(part)) for part in parts]
+        return np.array([sums[ends] - sums[ends - sizes] for sums in running])

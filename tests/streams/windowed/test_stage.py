@@ -1,0 +1,215 @@
+"""From records to values: each is what one would count with all records at hand."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.verify.features import Logged, Source, check
+from streams.windowed.declare import Of
+from streams.windowed.definition import AHEAD_MS, SLACK_MS
+from streams.windowed.table import AS_OF, Table
+from tests.streams.tasks import START
+from tests.streams.windowed.counting import MINUTE_MS, Counting, asked, feed, known
+
+TOPICS: tuple[tuple[str, Of], ...] = (("outcomes", "truth"), ("predictions", "requests"))
+GRID = 5 * MINUTE_MS
+
+
+def naive(counting: Counting, as_of: dict[tuple[str, int], int], request: Any) -> list[Any]:
+    """The values of a request by their definition, record by record."""
+    end = request["event_time"] // GRID * GRID
+    values: list[Any] = []
+    for windowed in counting.task.windowed:
+        topic = "outcomes" if windowed.of == "truth" else "predictions"
+        start = end - round(windowed.over.total_seconds() * 1000)
+        mine = [request["features"][name] for name in windowed.keys]
+        rows, newest = [], -1
+        for partition in range(counting.task.partitions):
+            seen = counting.records.get((topic, partition), [])[: as_of.get((topic, partition), 0)]
+            for record in seen:
+                at = record["known_at" if windowed.of == "truth" else "event_time"]
+                newest = max(newest, at)
+                theirs = [record["features"][name] for name in windowed.keys]
+                if start <= at < end and theirs == mine:
+                    rows.append(record)
+        count = len(rows)
+        kept = newest - 30 * MINUTE_MS - SLACK_MS
+        if None in mine or start < kept:
+            values.append(None)
+        elif windowed.aggregate == "share":
+            values.append(sum(r["truth"] for r in rows) / count if count else None)
+        else:
+            hours = windowed.over.total_seconds() / 3600
+            values.append(count / hours if windowed.aggregate == "rate" else float(count))
+    return values
+
+
+shops = st.sampled_from(["x", "y"])
+whens = st.integers(0, 60).map(lambda minute: START + minute * MINUTE_MS + 1)
+far = st.one_of(whens, st.just(START + SLACK_MS + 45 * MINUTE_MS))
+given_features = st.fixed_dictionaries(
+    {"shop": shops, "age": st.sampled_from([1, 2, None]), "fresh": st.sampled_from([True, None])}
+)
+outcomes = st.builds(
+    lambda at, truth, f: known(at, truth, features=f), far, st.booleans(), given_features
+)
+predictions = st.builds(lambda at, f: asked(at, features=f), whens, given_features)
+batches = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("outcomes"), st.integers(0, 1), st.lists(outcomes, min_size=1, max_size=4)
+        ),
+        st.tuples(
+            st.just("predictions"), st.integers(0, 1), st.lists(predictions, min_size=1, max_size=4)
+        ),
+        st.just("restart"),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(batches, st.lists(predictions, min_size=1, max_size=5), st.booleans())
+def test_values_are_what_their_definition_says(
+    steps: list[Any], requests: list[Any], compacted: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        counting = Counting(Path(folder))
+        for step in steps:
+            if step == "restart":
+                counting.restart()
+            else:
+                counting.take(*step)
+        snapshot = counting.table(compacted).snapshot()
+        as_of = {
+            (source.partition(".")[2].partition("/")[0], int(source[-1])): offset
+            for source, offset in zip(counting.definition.sources, snapshot.as_of, strict=True)
+        }
+        found = counting.values(snapshot, requests)
+        assert found == [naive(counting, as_of, request) for request in requests]
+        assert not differences(counting, snapshot.as_of, requests, found)
+        counting.stores.close()
+
+
+def differences(
+    counting: Counting, as_of: tuple[int, ...], requests: list[Any], found: list[list[Any]]
+) -> list[str]:
+    """What ``weir verify features`` says of these values."""
+    import numpy as np
+
+    names = [windowed.name for windowed in counting.task.windowed]
+    logged = [
+        {**request, "features": {**request["features"], **dict(zip(names, row, strict=True))}}
+        for request, row in zip(requests, found, strict=True)
+    ]
+    sources = {}
+    for topic, kind in TOPICS:
+        codec = counting.codecs[topic.rstrip("s")]
+        for partition in range(counting.task.partitions):
+            records = counting.records.get((topic, partition), [])
+            columns = codec.decode(codec.write_many(records)).columns
+            name = f"{counting.task.name}.{topic}/{partition}"
+            sources[name] = Source.of(kind, columns, np.arange(len(records)))
+    marks = np.array([as_of] * len(logged), np.int64)
+    report = check(counting.definition, sources, Logged(counting.requests(logged), marks))
+    assert report.values == len(names) * len(logged)
+    assert report.differences == len(report.examples)
+    return report.examples
+
+
+def test_a_wrong_value_is_found(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.take("outcomes", 0, [known(START), known(START + 1, False)])
+    snapshot = counting.table().snapshot()
+    request = asked(START + GRID)
+    (right,) = counting.values(snapshot, [request])
+    assert right == [0.5, 0.5, 2.0, 0.0]
+    assert not differences(counting, snapshot.as_of, [request], [right])
+    told = differences(counting, snapshot.as_of, [request], [[0.25, None, 2.0, 0.0]])
+    assert told == ["r: shop_late is 0.25, not 0.5", "r: late_10 is None, not 0.5"]
+
+
+def test_nothing_after_the_request_is_used_though_it_is_there(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.take("outcomes", 0, [known(START + GRID - 1), known(START + GRID, False)])
+    snapshot = counting.table().snapshot()
+    at = [START + GRID - 1, START + GRID, START + 2 * GRID - 1, START + 2 * GRID]
+    shares = [row[0] for row in counting.values(snapshot, [asked(time) for time in at])]
+    assert shares == [None, 1.0, 1.0, 0.5]
+
+
+def test_corrections_weak_labels_and_times_to_come_do_not_count(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.take(
+        "outcomes",
+        0,
+        [
+            known(START),
+            known(START + 1, False, revision=1, previous_truth=True),
+            known(START + 2, False, label="weak"),
+            known(START + 3, False, joined_at=START + 2 - AHEAD_MS),
+        ],
+    )
+    counting.take("predictions", 1, [asked(START, status="rejected"), asked(START, features={})])
+    (row,) = counting.values(counting.table().snapshot(), [asked(START + GRID)])
+    assert row == [1.0, 1.0, 1.0, 3.0]
+
+
+def test_a_part_of_a_batch_is_not_shown(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    first, last = counting.take("outcomes", 0, [known(START)])
+    table = Table(counting.definition)
+    feed(table, counting, [first])
+    before = table.snapshot()
+    assert before.as_of == (0, 0, 0, 0)
+    assert counting.values(before, [asked(START + GRID)])[0][0] is None
+    feed(table, counting, [last])
+    assert table.changed
+    assert table.snapshot().as_of == (1, 0, 0, 0)
+
+
+def test_cells_are_taken_back_when_no_window_can_hold_them(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.take("outcomes", 0, [known(START)])
+    outputs = counting.take("outcomes", 0, [known(START + 3 * SLACK_MS)])
+    gone = [key for o in outputs for key, value in zip(o.keys, o.values, strict=True) if not value]
+    assert len(gone) == 3
+    assert {key for output in counting.outputs[:2] for key in output.keys} == set(gone)
+    store = counting.stores.get(counting.cells.stage, 0)
+    assert len(store.scan(b"c", b"d")) == 3
+    table = counting.table()
+    assert counting.values(table.snapshot(), [asked(START + GRID)])[0][0] is None
+
+
+def test_what_was_replayed_and_never_published_is_published_whole(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.cells.close()  # as while a state is restored
+    assert counting.take("outcomes", 0, [known(START), known(START, False)]) == []
+    counting.cells.open(0)
+    counting.take("outcomes", 0, [known(START + MINUTE_MS)])
+    snapshot = counting.table().snapshot()
+    assert snapshot.as_of[0] == 3
+    assert counting.values(snapshot, [asked(START + GRID)])[0][0] == 2 / 3
+
+
+def test_records_of_another_definition_are_not_read(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.take("outcomes", 0, [known(START)])
+    values = [v for output in counting.outputs for v in output.values if v is not None]
+    columns = counting.codecs["cell"].decode(values).columns
+    columns["definition"].values[:] = "00000000"
+    table = Table(counting.definition)
+    table.take(columns)
+    assert table.snapshot().as_of == (0, 0, 0, 0)
+
+
+def test_a_prediction_says_as_of_what_its_values_are(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    counting.take("outcomes", 1, [known(START)])
+    columns = counting.table().snapshot().columns(counting.requests([asked(START)] * 2), 2)
+    assert columns[AS_OF].values.tolist() == ["0,1,0,0"] * 2
