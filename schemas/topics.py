@@ -112,6 +112,15 @@ TOPICS: tuple[Topic, ...] = (
         "inputs held back, for labellers",
     ),
     Topic(
+        "shadows",
+        "prediction",
+        "request id",
+        True,
+        "horizon",
+        "delete",
+        "what versions in the role shadow would have answered",
+    ),
+    Topic(
         "outcomes",
         "outcome",
         "request id",

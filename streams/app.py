@@ -1,6 +1,6 @@
 """The worker: every agent, from requests to metrics, in the order in which records flow.
 
-    requests ─► serving ─► predictions, deferred, dead-letters
+    requests ─► serving ─► predictions, deferred, shadows, dead-letters
     predictions, truth, signals ─► feedback ─► outcomes, dead-letters
     predictions, outcomes ─► tally ─► tallies
     tallies ─► metrics ─► metrics
@@ -71,7 +71,13 @@ def build(task: Task, settings: Settings) -> App:
     definition = Definition(task)
     windowed = FollowingFeatures(task.name, definition, by_record["cell"], settings.librdkafka())
     serving = Serving(
-        task, by_record, models.current, installed_version("weir"), clock, windowed.columns
+        task,
+        by_record,
+        models.current,
+        installed_version("weir"),
+        clock,
+        windowed.columns,
+        models.shadows,
     )
     feedback = Feedback(task, by_record, stores, clock)
     tally = Tally(task, by_record, clock)

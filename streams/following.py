@@ -28,7 +28,7 @@ IN_SERVICE = Gauge("weir_model_in_service", "1 for the version in service", ["ve
 
 
 class Following:
-    """Follows roles; `current` is what the next batch is served by.
+    """Follows roles; `current` is what the next batch is served by, `shadows` what looks on.
 
     A version is loaded and checked in this thread, off the stream; the swap is one assignment,
     which a stage reads once a batch. A bundle that is corrupt, unsigned or unsafe is refused
@@ -50,6 +50,7 @@ class Following:
         self._key = key
         self._cache_entries = cache_entries
         self._current: Served | None = None
+        self._shadows: tuple[Served, ...] = ()
         self._roles = Roles()
         self._caught_up = threading.Event()
         self._stopping = threading.Event()
@@ -67,6 +68,10 @@ class Following:
     def current(self) -> Served | None:
         """The version in service; None before there is one."""
         return self._current
+
+    def shadows(self) -> tuple[Served, ...]:
+        """The versions in the role shadow, oldest first."""
+        return self._shadows
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Read what was decided before now, so that a restarted worker serves by it.
@@ -116,7 +121,20 @@ class Following:
             consumer.close()
 
     def _obey(self) -> None:
-        """Put the champion in service, or, where it is refused, go on as well as can be."""
+        """Put in service what the roles say, or, where it is refused, go on as well as can be."""
+        self._obey_champion()
+        before = {served.version.id: served for served in self._shadows}
+        wanted = self._roles.with_role("shadow")
+        shadows = [before.get(r.version) or self._load(r, "it looks on no more") for r in wanted]
+        self._shadows = tuple(shadow for shadow in shadows if shadow is not None)
+        now = {served.version.id for served in self._shadows}
+        for id_ in before.keys() - now:
+            IN_SERVICE.labels(id_, "shadow").set(0)
+        for id_ in now - before.keys():
+            IN_SERVICE.labels(id_, "shadow").set(1)
+            log.info("version %s is in service as shadow", id_)
+
+    def _obey_champion(self) -> None:
         champion = self._roles.champion
         if champion is None or self._put_in_service(champion) or self._current is not None:
             return
@@ -130,6 +148,20 @@ class Following:
         before = self._current
         if before is not None and before.version.id == record.version:
             return True
+        goes_on = f"version {before.version.id} goes on" if before else "none is in service"
+        served = self._load(record, goes_on)
+        if served is None:
+            return False
+        self._current = served
+        if before is not None:
+            IN_SERVICE.labels(before.version.id, before.role).set(0)
+        IN_SERVICE.labels(record.version, record.role).set(1)
+        SWAPS.inc()
+        log.info("version %s is in service as %s", record.version, record.role)
+        return True
+
+    def _load(self, record: ModelRecord, otherwise: str) -> Served | None:
+        """The version that a record names; None where its bundle is refused."""
         folder = self._artifacts / record.bundle
         try:
             version = load_bundle(folder, self._task, self._key)
@@ -138,19 +170,8 @@ class Following:
                 raise BundleError(folder, "manifest.json", reason, "train a new version")
         except Exception as error:
             REFUSED.inc()
-            log.error(
-                "version %s is refused, %s: %s",
-                record.version,
-                f"version {before.version.id} goes on" if before else "none is in service",
-                error,
-            )
-            return False
+            log.error("version %s is refused, %s: %s", record.version, otherwise, error)
+            return None
         if self._cache_entries:
             version = CachedVersion(version, self._cache_entries)
-        self._current = Served(version, record.role)
-        if before is not None:
-            IN_SERVICE.labels(before.version.id, before.role).set(0)
-        IN_SERVICE.labels(version.id, record.role).set(1)
-        SWAPS.inc()
-        log.info("version %s is in service as %s", version.id, record.role)
-        return True
+        return Served(version, record.role)

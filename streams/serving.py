@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ _STAGES = ("decode", "validate", "gate", "infer")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The version that answers now, and as what."""
+    """A version in service now, and as what."""
 
     version: Version
     role: str
@@ -53,15 +53,16 @@ class Served:
 
 @dataclass(slots=True)
 class _Timer:
-    """Microseconds by stage, of one batch."""
+    """Microseconds by stage, of one batch; `of` begins the names under which they are exposed."""
 
+    of: str = ""
     micros: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0))
     _since: int = field(default_factory=time.perf_counter_ns)
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter_ns()
         self.micros[stage] += (now - self._since) // 1000
-        STAGE_SECONDS.labels(stage).observe((now - self._since) / 1e9)
+        STAGE_SECONDS.labels(self.of + stage).observe((now - self._since) / 1e9)
         self._since = now
 
 
@@ -70,6 +71,9 @@ class Serving:
 
     current: the version to use for the next batch, None before there is one; every input is
     then deferred, so that producers get the fallback and labellers the work.
+    shadows: versions that are to say what they would have answered; nobody is told but the topic
+    ``shadows``. They have their turn once the answers are made; these wait for them, since a batch
+    is published whole.
     clock: milliseconds since 1970.
     windowed: the windowed features of good requests, and as of what (`streams.windowed`).
     """
@@ -82,6 +86,7 @@ class Serving:
         app_version: str,
         clock: Callable[[], int],
         windowed: Callable[[Columns, int], Columns] | None = None,
+        shadows: Callable[[], Sequence[Served]] = tuple,
     ) -> None:
         self._task = task
         self._requests = codecs["request"]
@@ -89,10 +94,12 @@ class Serving:
         self._deferred = codecs["deferred"]
         self._dead = DeadLetters(task.name, codecs["dead_letter"], "serving")
         self._current = current
+        self._shadows = shadows
         self._app_version = app_version
         self._clock = clock
         self._windowed = windowed or _none
         self._prediction_topic = BY_NAME["predictions"].topic(task.name)
+        self._shadow_topic = BY_NAME["shadows"].topic(task.name)
         self._deferred_topic = BY_NAME["deferred"].topic(task.name)
         self._paths = [f"features.{feature.name}" for feature in task.inputs]
 
@@ -129,10 +136,7 @@ class Serving:
         inferred = infer(served.version, good, n, timer.lap, free, share) if served else unserved(n)
         defer = inferred.defer
         columns = self._columns(batch, good, positions, timer, now_ms)
-        columns |= _decided(served, inferred)
-        columns |= self._answers(inferred.answers, defer)
-        columns["features"] = constant(True, n)
-        columns["explored"] = constant(False, n) if free is None else Column(free)
+        columns |= self._predicted(served, inferred, free)
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
         SERVED.labels("answered").inc(n - int(defer.sum()))
@@ -142,7 +146,37 @@ class Serving:
         if defer.any():
             SERVED.labels("deferred").inc(int(defer.sum()))
             outputs.append(self._defer(columns, keys, headers, np.flatnonzero(defer), now_ms))
+        for shadow in self._shadows():
+            outputs.append(self._shadow(shadow, batch, good, positions, keys, now_ms))
         return outputs
+
+    def _shadow(
+        self,
+        shadow: Served,
+        batch: RecordBatch,
+        good: Columns,
+        positions: Rows,
+        keys: list[bytes],
+        now_ms: int,
+    ) -> Output:
+        """What a shadow would have answered, with its own gate and timings."""
+        n, timer = len(positions), _Timer("shadow_")
+        inferred = infer(shadow.version, good, n, timer.lap)
+        columns = self._columns(batch, good, positions, timer, now_ms)
+        columns |= self._predicted(shadow, inferred)
+        return Output(self._shadow_topic, keys, self._predictions.encode(columns, n))
+
+    def _predicted(
+        self, served: Served | None, inferred: Inferred, free: npt.NDArray[np.bool_] | None = None
+    ) -> Columns:
+        """What a version made of inputs. free: those that exploration kept the gate from."""
+        n = len(inferred.defer)
+        return {
+            **_decided(served, inferred),
+            **self._answers(inferred.answers, inferred.defer),
+            "features": constant(True, n),
+            "explored": constant(False, n) if free is None else Column(free),
+        }
 
     def _columns(
         self, batch: RecordBatch, good: Columns, positions: Rows, timer: _Timer, now_ms: int

@@ -189,7 +189,7 @@ def _show(context: Context, found: Trace) -> None:
         name = event.topic.topic(context.contract.task)
         place = f"{name}[{event.partition}]@{event.offset}"
         after = f"+{event.time - first:,} ms"
-        head = f"{time_text(event.time)}  {after:>12}  {event.topic.record:<11}"
+        head = f"{time_text(event.time)}  {after:>12}  {_title(event):<11}"
         out.print(
             Text.assemble(
                 (head, "bold"), "  ", (place + remark(event, found.read.get(name, [])), "dim")
@@ -204,6 +204,10 @@ def _show(context: Context, found: Trace) -> None:
         for name, some in found.read.items()
     )
     note(f"read: {read or 'no topic'}; ClickHouse: {found.clickhouse}")
+
+
+def _title(event: Event) -> str:
+    return "shadow" if event.topic.name == "shadows" else event.topic.record
 
 
 def remark(event: Event, read: list[int]) -> str:

@@ -106,6 +106,37 @@ def test_every_input_is_answered_by_the_model_or_the_fallback(bench: Bench, n: i
     assert "dead-letters" not in found
 
 
+def test_shadows_say_what_they_would_answer_and_change_no_answer(bench: Bench) -> None:
+    task, codecs_ = bench.task, bench.codecs
+    champion = Served(version_of(task), "champion")
+    looking_on = [
+        Served(version_of(task, id_="v2", gated=False), "shadow"),
+        Served(version_of(task, id_="v3"), "shadow"),
+    ]
+    with_shadows = Serving(
+        task, codecs_, lambda: champion, "1.2.3", lambda: NOW, shadows=lambda: looking_on
+    )
+    values = [bench.request("a", 1.0), b"?", bench.request("b", 99.0)]
+    alone = bench.serve(list(values), keys=[b"k"] * 3)
+    result = with_shadows(batch_of(bench.topic, list(values), keys=[b"k"] * 3))
+    found = by_topic(result.outputs)
+    said = ("request_id", "status", "answer", "probability", "version", "role")
+
+    def read(rows: list[Any]) -> list[tuple[Any, ...]]:
+        records = [codecs_["prediction"].read(value) for _, value, _ in rows]
+        return [tuple(record[name] for name in said) for record in records]
+
+    assert read(found["predictions"]) == read(by_topic(alone.outputs)["predictions"])
+    assert [key for key, _, _ in found["shadows"]] == [b"a", b"b"] * 2
+    shadows = read(found["shadows"])
+    assert [(id_, *row[-2:]) for id_, *row in shadows] == [
+        (id_, version, "shadow") for version in ("v2", "v3") for id_ in ("a", "b")
+    ]
+    # Without a gate the model answers what the others' gate holds back.
+    assert [row[1] for row in shadows] == ["answered", "answered", "answered", "deferred"]
+    assert shadows[1][2] is not None
+
+
 def test_answers_do_not_hang_on_the_batch(bench: Bench) -> None:
     sizes = [3.0, 55.0, 79.0, 90.0, 99.0, 20.0]
     values = [bench.request(f"r{i}", size) for i, size in enumerate(sizes)]

@@ -80,9 +80,21 @@ def test_versions_are_swapped_refused_and_rolled_back(bench: Bench) -> None:
     assert version_of(bench, "refused") == first
     assert "model.skops" in worker.log.read_text()
 
+    bench.announce(second, folder.name, role="shadow")
+    wait_for(
+        lambda: worker.metric(f'weir_model_in_service{{role="shadow",version="{second}"}}') == 1,
+        "the second version looks on",
+    )
+    assert version_of(bench, "looked-on") == first
+    shadow = wait_for(lambda: bench.records("shadows"), "what the shadow would have answered")
+    assert [(s["request_id"], s["version"], s["role"]) for s in shadow] == [
+        ("looked-on", second, "shadow")
+    ]
+
     bench.announce(second, folder.name)
     wait_for(lambda: swaps(worker) == 2, "the second version is in service")
     assert version_of(bench, "second") == second
+    assert len(bench.records("shadows")) == 1
 
     # Rejected afterwards, without a new champion: the one before it answers again.
     bench.announce(second, folder.name, role="rejected")
