@@ -76,6 +76,44 @@ def metrics(
         raise typer.Exit(1)
 
 
+@app.command()
+def features(task: TaskOption = None, as_json: JsonOption = False) -> None:
+    """Compute every logged value of windowed features again, from the topics alone.
+
+    Each prediction says up to which offsets outcomes (and requests) had been counted for it; the
+    value must be what those records give, and nothing that was known after its event time. Exits
+    with 1 where one differs. How far the counting lagged is told and no error. With --json the last
+    line holds "predictions", "values", "differences" and more.
+    """
+    from services.verify.logged import verify
+    from services.verify.reading import ReadError
+    from streams.task import load_task
+
+    context = open_context(task)
+    loaded = load_task(context.contract.reference)
+    if not loaded.windowed:
+        raise CommandError(f"the task {loaded.name} declares no windowed features", code=2)
+    try:
+        found = verify(loaded, context.settings.home, context.kafka)
+    except ReadError as error:
+        raise CommandError(str(error)) from error
+    figures = found.figures()
+    if as_json:
+        print_json(figures)
+    else:
+        for line in found.examples:
+            note(line)
+        lag = figures["lag_s"]
+        note(
+            f"{found.values:,} values of {found.predictions:,} predictions, "
+            f"{found.differences:,} differ; {figures['complete'] or 0:.1%} are what they would be "
+            f"had nothing lagged; the newest truth counted was {lag['p50']} s of event time old "
+            f"(p50; p99 {lag['p99']}, at most {lag['max']})"
+        )
+    if found.differences:
+        raise typer.Exit(1)
+
+
 def await_metrics(context: Context, wait_s: float) -> None:
     """Return when the worker has read everything and told of it; CommandError where it has not."""
     from services.command.lag import lags

@@ -145,6 +145,8 @@ class Ledger:
                 time.sleep(RETRY_S)
 
     def _take(self, name: str, values: list[bytes | None]) -> None:
+        if BY_NAME[name].cleanup == "compact":  # a key without a value takes a record back
+            values = [value for value in values if value is not None]
         self.records[name] += len(values)
         if name in self._read:
             self._read[name](self._codecs[name].decode(values))

@@ -159,8 +159,9 @@ class Reading:
         for message in messages:
             where, error = (message.topic(), message.partition()), message.error()
             if error is None:
-                values[where].append(message)
                 self._at[where] = message.offset() + 1
+                if message.value() is not None or not self._compacted(message.topic()):
+                    values[where].append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._at[where] = max(self._at[where], message.offset())
             elif error.fatal():
@@ -174,6 +175,10 @@ class Reading:
             elif name in KEPT:
                 self._keep(name, self._codecs[name], [m.value() for m in some])
         return sum(map(len, values.values()))
+
+    def _compacted(self, topic: str) -> bool:
+        """Whether a key without a value is no record there, but takes one back."""
+        return BY_NAME[self._name[topic]].cleanup == "compact"
 
     def _keep(self, name: str, codec: Codec, values: list[bytes | None]) -> None:
         batch = codec.decode(values)

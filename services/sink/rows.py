@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from schemas import columns as avro
 from schemas.codec import Codec
+from schemas.topics import BY_NAME
 from services.sink.tables import ORIGIN, Column, Table
 
 # The times that a DateTime64 and a pandas timestamp both can hold, in ms since 1970 UTC: 1900 to
@@ -74,6 +75,9 @@ UNDECODABLE_NAMES = [
 
 def decode(table: Table, codec: Codec, records: Sequence[Record]) -> tuple[Rows, Rows]:
     """Rows for the topic's table, and rows for ``undecodable``."""
+    if BY_NAME[table.topic].cleanup == "compact":
+        # A key without a value takes a record back, in the topic; the table keeps what was said.
+        records = [record for record in records if record.value is not None]
     batch = codec.decode([record.value for record in records])
     good = [records[position] for position in batch.index.tolist()]
     rows = Rows(

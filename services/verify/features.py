@@ -18,12 +18,14 @@ from schemas.columns import Column, Columns
 from streams.horizon import NEVER
 from streams.windowed.cells import counted, encode
 from streams.windowed.declare import Of
-from streams.windowed.definition import Definition, Ints, Mask, Series, Window
+from streams.windowed.definition import SLACK_MS, Definition, Ints, Mask, Series, Window
 from streams.windowed.window import value
 
 _AT_ONCE = 4_000_000
 """Records of windows that are looked at together, some 100 MB."""
 _FEW = 20
+_ALL = 1 << 62
+_LONG_AGO = np.int64(-(1 << 61))
 _TIME_BITS = 44
 """Bits of a time in milliseconds: until the year 2527."""
 
@@ -123,14 +125,23 @@ def check(definition: Definition, sources: Mapping[str, Source], logged: Logged)
         there = slowest > NEVER
         report.lags_ms = np.maximum(times - slowest, 0)[there]
     verifiable = np.ones(len(logged), bool)
+    ends: dict[tuple[Of, int], tuple[Ints, ...]] = {}
     for window in definition.windows:
         series = definition.series[window.series]
-        start = (times // series.every_ms - window.buckets) * series.every_ms
+        earliest = times - SLACK_MS - window.ms(series) - series.every_ms
         missing = max(s.missing_before for s in ordered if s.kind == series.of)
-        here = start >= missing
+        here = earliest >= missing
         verifiable &= here
-        gone = start < newest[series.of] - definition.kept_ms
-        _compare(definition, window, series, ordered, logged, here, gone, report)
+        left = earliest < newest[series.of] - definition.kept_ms
+        place = series.of, series.every_ms
+        if place not in ends:
+            mine = [(i, s) for i, s in enumerate(ordered) if s.kind == series.of]
+            before = times // series.every_ms * series.every_ms
+            ends[place] = tuple(
+                _end(mine, before, as_of) // series.every_ms * series.every_ms + series.every_ms
+                for as_of in (logged.as_of, np.full_like(logged.as_of, _ALL))
+            )
+        _compare(definition, window, series, ordered, logged, here, left, ends[place], report)
     report.unverifiable = int((~verifiable).sum())
     report.predictions = len(logged) - report.unverifiable
     return report
@@ -153,17 +164,23 @@ def _compare(
     sources: list[Source],
     logged: Logged,
     here: Mask,
-    gone: Mask,
+    left: Mask,
+    ends: tuple[Ints, ...],
     report: Report,
 ) -> None:
     keys = definition.keys(series, logged.columns)
     no_key = np.zeros(len(logged), bool) if keys.valid is None else ~keys.valid
     events = _Events(definition, series, sources)
-    sums = events.windows(list(keys.texts), logged, series, window)
+    texts = list(keys.texts)
+    everything = np.full_like(logged.as_of, _ALL)
+    times = np.asarray(logged.columns["event_time"].values, np.int64)
+    silent, silent_in_all = (times - end > SLACK_MS for end in ends)
+    sums = events.windows(texts, ends[0], logged.as_of, window.ms(series))
+    best_sums = events.windows(texts, ends[1], everything, window.ms(series))
     online = logged.columns[f"features.{window.name}"]
     given, present = _filled(online)
-    wanted, there = _filled(value(window, series, *sums[:2]))
-    there &= ~gone & ~no_key
+    wanted, there = _filled(value(window, series, *sums))
+    there &= ~left & ~silent & ~no_key
     wrong = here & ((there != present) | (there & (given != wanted)))
     report.values += int(here.sum())
     report.differences += int(wrong.sum())
@@ -172,8 +189,8 @@ def _compare(
         right = wanted[row] if there[row] else None
         id_ = logged.columns["request_id"].values[row]
         report.examples.append(f"{id_}: {window.name} is {said}, not {right}")
-    best, known = _filled(value(window, series, *sums[2:]))
-    known &= ~no_key
+    best, known = _filled(value(window, series, *best_sums))
+    known &= ~silent_in_all & ~no_key
     same = (known == present) & (~known | (best == given))
     report.complete += int((here & same).sum())
     both = here & known & present
@@ -221,25 +238,23 @@ class _Events:
         self.offsets, self.units, self.source = offsets[order], units[order], owners[order]
 
     def windows(
-        self, keys: list[str], logged: Logged, series: Series, window: Window
-    ) -> tuple[Ints, Ints, Ints, Ints]:
-        """Count and total of each row's window as of what it had counted, and of all records."""
-        n = len(logged)
-        times = np.asarray(logged.columns["event_time"].values, np.int64)
+        self, keys: list[str], ends: Ints, as_of: Ints, length_ms: int
+    ) -> tuple[Ints, Ints]:
+        """Count and total of each row's window, of the records before its offsets."""
+        n = len(keys)
         code = np.fromiter((self.numbers.get(key, -1) for key in keys), np.int64, n)
-        end = times // series.every_ms * series.every_ms
         base = code << _TIME_BITS
-        low = np.searchsorted(self.places, base + np.maximum(end - window.ms(series), 0))
-        high = np.searchsorted(self.places, base + np.maximum(end, 0))
+        low = np.searchsorted(self.places, base + np.maximum(ends - length_ms, 0))
+        high = np.searchsorted(self.places, base + np.maximum(ends, 0))
         low, high = np.where(code < 0, 0, low), np.where(code < 0, 0, high)
-        found = np.zeros((4, n), np.int64)
+        found = np.zeros((2, n), np.int64)
         sizes = high - low
         cuts = np.searchsorted(np.cumsum(sizes), np.arange(0, sizes.sum() + 1, _AT_ONCE))
         bounds = np.unique(np.append(cuts, n))
         for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             rows = slice(first, last)
-            found[:, rows] = self._sums(low[rows], sizes[rows], logged.as_of[rows])
-        return found[0], found[1], found[2], found[3]
+            found[:, rows] = self._sums(low[rows], sizes[rows], as_of[rows])
+        return found[0], found[1]
 
     def _sums(self, low: Ints, sizes: Ints, as_of: Ints) -> Ints:
         """Rows × windows: each window's records side by side."""
@@ -247,7 +262,28 @@ class _Events:
         row = np.repeat(np.arange(len(sizes)), sizes)
         at = np.arange(int(sizes.sum())) - np.repeat(ends - sizes, sizes) + low[row]
         had = (self.offsets[at] < as_of[row, self.source[at]]).astype(np.int64)
-        units = self.units[at]
-        parts = (had, had * units, np.ones_like(had), units)
+        parts = (had, had * self.units[at])
         running = [np.append(np.int64(0), np.cumsum(part)) for part in parts]
         return np.array([sums[ends] - sums[ends - sizes] for sums in running])
+
+
+def _end(sources: list[tuple[int, Source]], before: Ints, as_of: Ints) -> Ints:
+    """The newest time before each of some that had been counted by then; long ago where none."""
+    newest = np.full(len(before), _LONG_AGO)
+    for number, source in sources:
+        order = np.argsort(source.times, kind="stable")
+        times, offsets = source.times[order], source.offsets[order]
+        reached = np.append(_LONG_AGO, np.maximum.accumulate(source.times))
+        counted_to = reached[np.searchsorted(source.offsets, as_of[:, number])]
+        here = np.where(counted_to < before, counted_to, _LONG_AGO)
+        # Where the stream had gone on past the request: back from it to a record that counts.
+        open_ = np.flatnonzero(counted_to >= before)
+        at = np.searchsorted(times, before[open_]) - 1
+        while len(open_):
+            some = at >= 0
+            open_, at = open_[some], at[some]
+            had = offsets[at] < as_of[open_, number]
+            here[open_[had]] = times[at[had]]
+            open_, at = open_[~had], at[~had] - 1
+        newest = np.maximum(newest, here)
+    return newest

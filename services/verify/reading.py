@@ -40,9 +40,17 @@ def ends(
 
 Values = tuple[Place, list[bytes | None]]
 """Values of committed records of one partition, in order."""
+Records = tuple[Place, list[int], list[bytes | None]]
+"""Offsets and values of committed records of one partition, in order."""
 
 
 def read(kafka: Mapping[str, Any], places: Sequence[Place]) -> Iterator[Values]:
+    """As `read_records`, without the offsets."""
+    for place, _, values in read_records(kafka, places):
+        yield place, values
+
+
+def read_records(kafka: Mapping[str, Any], places: Sequence[Place]) -> Iterator[Records]:
     """Everything that is in some partitions now; each in order, between them as they come.
 
     ReadError where the broker falls silent.
@@ -77,16 +85,19 @@ def read(kafka: Mapping[str, Any], places: Sequence[Place]) -> Iterator[Values]:
 
 def _values(
     messages: Sequence[Any], at: dict[Place, int], stops: Mapping[Place, int]
-) -> Iterator[Values]:
+) -> Iterator[Records]:
     found: defaultdict[Place, list[bytes | None]] = defaultdict(list)
+    offsets: defaultdict[Place, list[int]] = defaultdict(list)
     for message in messages:
         place, error = (message.topic(), message.partition()), message.error()
         if error is None:
             if message.offset() < stops[place]:
                 found[place].append(message.value())
+                offsets[place].append(message.offset())
             at[place] = message.offset() + 1
         elif error.code() == KafkaError._PARTITION_EOF:
             at[place] = max(at[place], message.offset())
         elif error.fatal():
             raise ReadError(f"the topics cannot be read: {error.str()}")
-    yield from found.items()
+    for place, values in found.items():
+        yield place, offsets[place], values

@@ -34,12 +34,14 @@ class Windowed:
         ``"requests"``: the requests themselves, at their event time.
     aggregate: ``"share"`` of truths that are true (multi-class: that are ``value``), ``"mean"`` of
         a regression's truths, ``"count"``, or ``"rate"``: count per hour.
-    every: the grid of time. The window of a request at t ends at the last multiple of ``every``
-        that is not after t, so that it holds whole buckets and nothing after t.
+    every: the grid of time. The window of a request at t ends with the last bucket of the grid that
+        ended by t and in which anything of its kind became known, whatever its key: so it holds
+        nothing after t, and where the stream lags or is silent it is a whole window that is older.
     resolution: of a mean: truths are counted in whole multiples of it, so that sums are exact.
 
-    The value is null where nothing is to be divided by, where a part of the key is null, and where
-    the stream has gone on by more than a day past the window (it is no longer kept then).
+    The value is null where nothing is to be divided by, where a part of the key is null, where the
+    stream is silent for more than a day before t, and where it has gone on by more than a day past
+    the window (it is no longer kept then).
     """
 
     name: str

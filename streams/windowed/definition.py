@@ -26,7 +26,8 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 SLACK_MS = DAY_MS
-"""Kept beyond the longest window: requests may be served so much later than truths go on."""
+"""Kept beyond the longest window: requests may be served so much later than truths go on. And how
+much older than its request a window may be."""
 AHEAD_MS = 60_000
 """A time further than this after the worker's clock at the writing of a record is a mistake, by
 which the stream must not go on: its record does not count. Clocks differ by less."""
@@ -75,7 +76,8 @@ class Window:
 class Definition:
     """All windowed features of a task.
 
-    windows: the features in their order. series: what they need, each once.
+    windows: the features in their order. series: what they need, each once. clocks: for each of
+    these the series without a key that tells in which buckets anything became known.
     kept_ms: how long a bucket is kept after the stream has passed it.
     """
 
@@ -97,8 +99,15 @@ class Definition:
                     feature.over.total_seconds() / 3600,
                 )
             )
+        self.clocks = [self._clock(series) for series in tuple(self.series)]
         longest = max((round(f.over.total_seconds() * 1000) for f in task.windowed), default=0)
-        self.kept_ms = longest + SLACK_MS
+        self.kept_ms = longest + 2 * SLACK_MS
+
+    def _clock(self, series: Series) -> int:
+        clock = Series(series.of, (), "", series.every_ms, 1.0)
+        if clock not in self.series:
+            self.series.append(clock)
+        return self.series.index(clock)
 
     def __bool__(self) -> bool:
         return bool(self.windows)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from schemas.columns import Column, Columns
 from streams.horizon import NEVER
 from streams.windowed.cells import encode
-from streams.windowed.definition import Definition, Ints, Keys, Mask, Series, Window
+from streams.windowed.definition import SLACK_MS, Definition, Ints, Keys, Mask, Series, Window
 
 BUCKET_BITS = 34
 """Bits of a bucket's number beneath that of its key: seconds, the least bucket, for 500 years."""
@@ -45,6 +45,15 @@ class Lookup:
         """The number of each row's key, −1 where no cell has it."""
         n = len(keys.texts)
         return np.fromiter(map(self.index.get, keys.texts, repeat(-1)), np.int64, n)
+
+    def last(self, before: Ints) -> Ints:
+        """Of a series without a key: the end of its last bucket up to each of some buckets.
+
+        0 where there is none.
+        """
+        at = np.searchsorted(self.codes, np.clip(before, 0, MOST_BUCKET))
+        ends: Ints = np.append(np.int64(0), self.codes + 1)[at]
+        return ends
 
     def window(self, numbers: Ints, last: Ints, buckets: int) -> tuple[Ints, Ints]:
         """Count and total of the ``buckets`` buckets before bucket ``last``, by row."""
@@ -87,6 +96,7 @@ def look_up(
     times = np.asarray(columns["event_time"].values, np.int64)
     keys: dict[tuple[str, ...], Keys] = {}
     numbers: dict[int, Ints] = {}
+    ends: dict[int, Ints] = {}
     found: Columns = {}
     for window in definition.windows:
         series = definition.series[window.series]
@@ -95,21 +105,30 @@ def look_up(
             keys[series.by] = definition.keys(series, columns, prefix)
         if window.series not in numbers:
             numbers[window.series] = lookup.numbers(keys[series.by])
-        last = times // series.every_ms
-        counts, totals = lookup.window(numbers[window.series], last, window.buckets)
+        clock = definition.clocks[window.series]
+        if clock not in ends:
+            ends[clock] = lookups[clock].last(times // series.every_ms)
+        counts, totals = lookup.window(numbers[window.series], ends[clock], window.buckets)
         column = value(window, series, counts, totals)
         kept = keys[series.by].valid
-        gone = left(definition, window, series, times, newest.get(series.of, NEVER))
+        newest_ms = newest.get(series.of, NEVER)
+        gone = left(definition, window, series, times, ends[clock], newest_ms)
         if gone.any():
             kept = ~gone if kept is None else kept & ~gone
         found[prefix + window.name] = _without(column, kept)
     return found
 
 
-def left(definition: Definition, window: Window, series: Series, times: Ints, newest: int) -> Mask:
-    """Rows of whose windows a part is no longer kept, as the stream has come to ``newest``."""
-    starts = (times // series.every_ms - window.buckets) * series.every_ms
-    gone: Mask = starts < newest - definition.kept_ms
+def left(
+    definition: Definition, window: Window, series: Series, times: Ints, ends: Ints, newest: int
+) -> Mask:
+    """Rows whose windows have no value: too old for the request, or no longer kept.
+
+    ends: the bucket before which each window ends. newest: what the stream has come to, ms.
+    """
+    silent = times - ends * series.every_ms > SLACK_MS
+    earliest = times - SLACK_MS - (window.buckets + 1) * series.every_ms
+    gone: Mask = silent | (earliest < newest - definition.kept_ms)
     return gone
 
 

@@ -86,7 +86,7 @@ def test_the_request_does_not_carry_them_and_every_other_record_does() -> None:
     assert all("shop_late" in names(record) for record in ("prediction", "deferred", "outcome"))
 
 
-def test_features_of_other_lengths_share_a_series() -> None:
+def test_features_of_other_lengths_share_a_series_and_a_clock() -> None:
     task = task_of(
         windowed=[
             Windowed("late_1h", HOUR, by="shop"),
@@ -100,6 +100,8 @@ def test_features_of_other_lengths_share_a_series() -> None:
     assert [series.name for series in definition.series] == [
         "truth by shop, 300 s",
         "requests by shop, 300 s",
+        "truth by nothing, 300 s",
+        "requests by nothing, 300 s",
     ]
     assert definition.sources == [
         "binary_task.outcomes/0",

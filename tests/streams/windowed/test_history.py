@@ -46,16 +46,25 @@ def table_of(task: Task, rows: list[tuple[int, int, Any, Any, Any, Any]]) -> pd.
     return table.rename(columns={"truth": task.target.name}).assign(size=1.0, colour="red")
 
 
+def last(times: pd.Series, at: pd.Timestamp) -> pd.Timestamp:
+    """The end of the last five minutes before a time in which there is anything."""
+    before = times[times < at.floor("5min")]
+    if before.empty:
+        return pd.Timestamp(0, tz="UTC")
+    return before.max().floor("5min") + 5 * MINUTE
+
+
 def naive(task: Task, table: pd.DataFrame, at: int) -> list[float]:
-    end = table["event_time"][at].floor("5min")
     row = table.loc[at]
+    end = last(table["known_at"], row["event_time"])
     known = table[(table["known_at"] >= end - 30 * MINUTE) & (table["known_at"] < end)]
     truths = known.loc[known["shop"] == row["shop"], task.target.name]
     if task.kind == "multiclass":
         truths = truths == "b"
     made = float(truths.sum()) / len(truths) if len(truths) else np.nan
+    end = last(table["event_time"], row["event_time"])
     asked = table[(table["event_time"] >= end - 20 * MINUTE) & (table["event_time"] < end)]
-    if pd.isna(row["age"]) or pd.isna(row["fresh"]):
+    if pd.isna(row["age"]) or pd.isna(row["fresh"]) or end < pd.Timestamp("2000-01-01", tz="UTC"):
         return [made, np.nan]
     same = (asked["age"] == row["age"]) & (asked["fresh"] == row["fresh"])
     return [made, float(same.sum())]

@@ -22,24 +22,32 @@ GRID = 5 * MINUTE_MS
 
 def naive(counting: Counting, as_of: dict[tuple[str, int], int], request: Any) -> list[Any]:
     """The values of a request by their definition, record by record."""
-    end = request["event_time"] // GRID * GRID
+    asked_at = request["event_time"]
     values: list[Any] = []
     for windowed in counting.task.windowed:
         topic = "outcomes" if windowed.of == "truth" else "predictions"
-        start = end - round(windowed.over.total_seconds() * 1000)
+        time = "known_at" if windowed.of == "truth" else "event_time"
+        seen = [
+            record
+            for partition in range(counting.task.partitions)
+            for record in counting.records.get((topic, partition), [])[
+                : as_of.get((topic, partition), 0)
+            ]
+        ]
+        before = [record[time] for record in seen if record[time] < asked_at // GRID * GRID]
+        end = max(before) // GRID * GRID + GRID if before else 0
+        length = round(windowed.over.total_seconds() * 1000)
         mine = [request["features"][name] for name in windowed.keys]
-        rows, newest = [], -1
-        for partition in range(counting.task.partitions):
-            seen = counting.records.get((topic, partition), [])[: as_of.get((topic, partition), 0)]
-            for record in seen:
-                at = record["known_at" if windowed.of == "truth" else "event_time"]
-                newest = max(newest, at)
-                theirs = [record["features"][name] for name in windowed.keys]
-                if start <= at < end and theirs == mine:
-                    rows.append(record)
+        rows = [
+            record
+            for record in seen
+            if end - length <= record[time] < end
+            and [record["features"][name] for name in windowed.keys] == mine
+        ]
         count = len(rows)
-        kept = newest - 30 * MINUTE_MS - SLACK_MS
-        if None in mine or start < kept:
+        kept = max((record[time] for record in seen), default=0) - 30 * MINUTE_MS - 2 * SLACK_MS
+        earliest = asked_at - SLACK_MS - length - GRID
+        if None in mine or earliest < kept or asked_at - end > SLACK_MS:
             values.append(None)
         elif windowed.aggregate == "share":
             values.append(sum(r["truth"] for r in rows) / count if count else None)
@@ -51,7 +59,11 @@ def naive(counting: Counting, as_of: dict[tuple[str, int], int], request: Any) -
 
 shops = st.sampled_from(["x", "y"])
 whens = st.integers(0, 60).map(lambda minute: START + minute * MINUTE_MS + 1)
-far = st.one_of(whens, st.just(START + SLACK_MS + 45 * MINUTE_MS))
+far = st.one_of(
+    whens,
+    st.just(START + SLACK_MS + 45 * MINUTE_MS),
+    st.just(START + 2 * SLACK_MS + 45 * MINUTE_MS),
+)
 given_features = st.fixed_dictionaries(
     {"shop": shops, "age": st.sampled_from([1, 2, None]), "fresh": st.sampled_from([True, None])}
 )
@@ -128,9 +140,9 @@ def test_a_wrong_value_is_found(tmp_path: Path) -> None:
     snapshot = counting.table().snapshot()
     request = asked(START + GRID)
     (right,) = counting.values(snapshot, [request])
-    assert right == [0.5, 0.5, 2.0, 0.0]
+    assert right == [0.5, 0.5, 2.0, None]
     assert not differences(counting, snapshot.as_of, [request], [right])
-    told = differences(counting, snapshot.as_of, [request], [[0.25, None, 2.0, 0.0]])
+    told = differences(counting, snapshot.as_of, [request], [[0.25, None, 2.0, None]])
     assert told == ["r: shop_late is 0.25, not 0.5", "r: late_10 is None, not 0.5"]
 
 
@@ -176,7 +188,7 @@ def test_a_part_of_a_batch_is_not_shown(tmp_path: Path) -> None:
 def test_cells_are_taken_back_when_no_window_can_hold_them(tmp_path: Path) -> None:
     counting = Counting(tmp_path)
     counting.take("outcomes", 0, [known(START)])
-    outputs = counting.take("outcomes", 0, [known(START + 3 * SLACK_MS)])
+    outputs = counting.take("outcomes", 0, [known(START + 4 * SLACK_MS)])
     gone = [key for o in outputs for key, value in zip(o.keys, o.values, strict=True) if not value]
     assert len(gone) == 3
     assert {key for output in counting.outputs[:2] for key in output.keys} == set(gone)
