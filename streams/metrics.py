@@ -10,12 +10,15 @@ from prometheus_client import Counter
 
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
+from streams.bounds import BOUNDED, bounds
+from streams.contributions import UNITS
 from streams.dead_letters import DeadLetter, DeadLetters
+from streams.groups import Group
 from streams.horizon import NEVER
 from streams.quality import Sums, check, measure
 from streams.sources import Sources
 from streams.store import Store, Stores
-from streams.tally import STAGE, Group, pane_ms, record, sources_of, sums_of
+from streams.tally import STAGE, pane_ms, record, sources_of, sums_of
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
 from streams.windows import Span, begun, oldest_needed, spans_of
@@ -31,6 +34,7 @@ UNCOUNTED = Counter(
     ["why"],
 )
 
+_BOUNDS = tuple(f"{name}_{end}" for name in BOUNDED for end in ("low", "high"))
 _WATERMARK, _SOURCE, _GROUP = b"w", b"s", b"g"
 _QUALITY = (
     *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
@@ -213,7 +217,8 @@ class Metrics:
         total = _total(self._panes.get(pane, {}).get(who) for pane in span.panes(self._pane))
         version, role, segment, value = who
         predictions, outcomes = total.count("predictions"), total.count("outcomes")
-        quality = measure(self._task.kind, len(self._task.classes), total)
+        kind, classes = self._task.kind, len(self._task.classes)
+        found = measure(kind, classes, total) | bounds(kind, classes, total)
         return {
             "window": span.name,
             "window_start": span.start,
@@ -230,9 +235,10 @@ class Metrics:
             "rejected": total.count("rejected"),
             "outcomes": outcomes,
             "scored": total.count("scored"),
+            "weight": total.counts["weight"] / UNITS if "weight" in total.counts else None,
             "share_deferred": total.count("deferred") / predictions if predictions else 0.0,
             "share_labelled": outcomes / predictions if predictions else 0.0,
-            **{name: quality.get(name) for name in _QUALITY},
+            **{name: found.get(name) for name in (*_QUALITY, *_BOUNDS)},
         }
 
 

@@ -67,6 +67,9 @@ class Sums:
             self.counts[name] = self.counts.get(name, 0) + count
         for name, value in other.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+        if not self.cells:
+            self.cells = dict(other.cells)
+            return
         for cell, weight in other.cells.items():
             new = self.cells.get(cell, 0) + weight
             if new:
@@ -94,10 +97,23 @@ def check(kind: Kind, classes: int, sums: Sums) -> None:
         raise ValueError(f"cell {strange[0]} is not one of the {end} of a {kind} task's grid")
 
 
+def size(sums: Sums) -> tuple[int, float]:
+    """How much is scored, in the units of the sums, and how many outcomes tell as much.
+
+    Of outcomes that count alike both are their number. Weighted ones count in units, and tell as
+    much as (Σw)² / Σw² that count alike (Kish 1965, Survey Sampling, 11.7).
+    """
+    if "weight" not in sums.counts:
+        n = sums.count("scored")
+        return n, float(n)
+    units, squares = sums.count("weight"), sums.count("weight_squared")
+    return units, units * units / squares if squares > 0 else 0.0
+
+
 def measure(kind: Kind, classes: int, sums: Sums) -> dict[str, float]:
-    """The quality metrics of a group by name; what cannot be told (no outcomes, one class only)
-    is left out."""
-    n = sums.count("scored")
+    """The quality metrics of a group by name; what cannot be told (no outcomes, one class only,
+    answers without probabilities) is left out."""
+    n, alike = size(sums)
     if n <= 0:
         return {}
     if kind == "binary":
@@ -105,7 +121,7 @@ def measure(kind: Kind, classes: int, sums: Sums) -> dict[str, float]:
     elif kind == "multiclass":
         found = _multiclass(sums, n, classes)
     else:
-        found = _regression(sums, n)
+        found = _regression(sums, n, alike)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -128,20 +144,42 @@ def _binary(sums: Sums, n: int) -> dict[str, float]:
         "precision": river_metrics.Precision(cm=matrix).get(),
         "recall": river_metrics.Recall(cm=matrix).get(),
         "f1": river_metrics.F1(cm=matrix).get(),
-        "log_loss": sums.sums.get("log_loss", 0.0) / n,
-        "brier": sums.sums.get("brier", 0.0) / n,
     }
-    cells = np.array(sorted(sums.cells), np.int64)
-    weights = np.array([sums.cells[cell] for cell in cells], np.float64)
-    label, score = cells // BINS, cells % BINS
-    positives, negatives = np.zeros(BINS), np.zeros(BINS)
-    positives[score[label == 1]] = weights[label == 1]
-    negatives[score[label == 0]] = weights[label == 0]
-    found["roc_auc"] = _roc_auc(positives, negatives)
-    found["calibration_error"] = _calibration_error(
-        score_of(np.arange(BINS)), positives, positives + negatives
+    if "log_loss" not in sums.sums:
+        return found
+    positives, negatives = binary_grid(sums)
+    return found | {
+        "log_loss": sums.sums["log_loss"] / n,
+        "brier": sums.sums["brier"] / n,
+        "roc_auc": _roc_auc(positives, negatives),
+        "calibration_error": _calibration_error(
+            score_of(np.arange(BINS)), positives, positives + negatives
+        ),
+    }
+
+
+def binary_grid(sums: Sums) -> tuple[Floats, Floats]:
+    """Counts by cell of the scores of the positives and of the negatives, (BINS,) each."""
+    grid = _grid(sums, 2 * BINS)
+    return grid[BINS:], grid[:BINS]
+
+
+def class_grid(sums: Sums, k: int) -> tuple[Floats, Floats, Floats]:
+    """Of a multi-class task: the confusion matrix (k, k), truths by row; by class the counts by
+    cell of the others' scores and of its own (k, 2, CLASS_BINS); counts by cell of the answers'
+    scores, of the wrong and of the right ones (2, CLASS_BINS)."""
+    grid = _grid(sums, cells_of("multiclass", k))
+    return (
+        grid[: k * k].reshape(k, k),
+        grid[k * k : k * k + 2 * k * CLASS_BINS].reshape(k, 2, CLASS_BINS),
+        grid[-2 * CLASS_BINS :].reshape(2, CLASS_BINS),
     )
-    return found
+
+
+def _grid(sums: Sums, cells: int) -> Floats:
+    grid = np.zeros(cells)
+    grid[np.fromiter(sums.cells, np.int64, len(sums.cells))] = list(sums.cells.values())
+    return grid
 
 
 def _roc_auc(positives: Floats, negatives: Floats) -> float:
@@ -166,24 +204,22 @@ def _calibration_error(scores: Floats, hits: Floats, counts: Floats) -> float:
 
 
 def _multiclass(sums: Sums, n: int, k: int) -> dict[str, float]:
-    cells = np.array(sorted(sums.cells), np.int64)
-    weights = np.array([sums.cells[cell] for cell in cells], np.float64)
-    grid = np.zeros(cells_of("multiclass", k))
-    grid[cells] = weights
-    pairs = grid[: k * k].reshape(k, k)
+    pairs, one_vs_rest, top = class_grid(sums, k)
     matrix = _confusion(
         {(truth, answer): int(pairs[truth, answer]) for truth in range(k) for answer in range(k)}
     )
-    one_vs_rest = grid[k * k : k * k + 2 * k * CLASS_BINS].reshape(k, 2, CLASS_BINS)
-    areas = [_roc_auc(one_vs_rest[c, 1], one_vs_rest[c, 0]) for c in range(k)]
-    top = grid[-2 * CLASS_BINS :].reshape(2, CLASS_BINS)
-    return {
+    found = {
         "accuracy": river_metrics.Accuracy(cm=matrix).get(),
         "precision": river_metrics.MacroPrecision(cm=matrix).get(),
         "recall": river_metrics.MacroRecall(cm=matrix).get(),
         "f1": river_metrics.MacroF1(cm=matrix).get(),
-        "log_loss": sums.sums.get("log_loss", 0.0) / n,
-        "brier": sums.sums.get("brier", 0.0) / n,
+    }
+    if "log_loss" not in sums.sums:
+        return found
+    areas = [_roc_auc(one_vs_rest[c, 1], one_vs_rest[c, 0]) for c in range(k)]
+    return found | {
+        "log_loss": sums.sums["log_loss"] / n,
+        "brier": sums.sums["brier"] / n,
         # A class that did not occur has no curve; the mean over the others is not the macro mean.
         "roc_auc": float(np.mean(areas)),
         "calibration_error": _calibration_error(
@@ -192,7 +228,7 @@ def _multiclass(sums: Sums, n: int, k: int) -> dict[str, float]:
     }
 
 
-def _regression(sums: Sums, n: int) -> dict[str, float]:
+def _regression(sums: Sums, n: int, alike: float) -> dict[str, float]:
     total, squares = sums.sums.get("truth", 0.0), sums.sums.get("truth_squared", 0.0)
     error = sums.sums.get("squared_error", 0.0)
     spread = squares - total * total / n
@@ -202,5 +238,5 @@ def _regression(sums: Sums, n: int) -> dict[str, float]:
         "base_rate": total / n,
         "mae": sums.sums.get("absolute_error", 0.0) / n,
         "rmse": math.sqrt(max(error, 0.0) / n),
-        "r2": 1 - error / spread if n > 1 and tells else math.nan,
+        "r2": 1 - error / spread if alike > 1 and tells else math.nan,
     }

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import Codec
-from schemas.columns import Columns
+from schemas.columns import Column, Columns
 from schemas.topics import BY_NAME
+from streams.contributions import UNITS, Contributions, contributions
 from streams.dead_letters import DeadLetter, DeadLetters
+from streams.groups import (
+    DEFER,
+    GATE_DECISION,
+    LABEL,
+    SOURCE,
+    WEAK,
+    Group,
+    Grouping,
+    Mask,
+    Rows,
+    decisions,
+)
 from streams.horizon import NEVER
-from streams.quality import BINS, CLASS_BINS, EPSILON, Sums, bin_of
+from streams.quality import Sums
 from streams.task import Task, Window
 from streams.transport.batch import Output, RecordBatch, Result
 
 STAGE = "metrics"
-Mask = npt.NDArray[np.bool_]
-
-
-class Group(NamedTuple):
-    """What sums are kept by: a pane of event time, a version and its role, a segment."""
-
-    pane_start: int
-    version: str
-    role: str
-    segment: str
-    value: str
+MOST_A_PIECE = (1 << 31) - 1
+MOST_WEIGHT = 1000.0
+"""Of one label; what is more is taken as this."""
 
 
 def pane_ms(windows: Sequence[Window]) -> int:
@@ -77,13 +84,13 @@ class Tally:
             rows = decoded.columns["status"].values != "rejected"
             times = decoded.columns["event_time"].values
             newest = int(times[rows].max()) if rows.any() else NEVER
-            groups = add(_true_labels(decoded.columns))
             source = f"{batch.topic}/{batch.partition}"
+            groups = add(decoded.columns)
             records = [record(group, sums, NEVER, source) for group, sums in groups.items()]
             # The last one alone tells how far the source has come: the records may be read apart,
             # and a pane must not leave before all that this batch adds to it is there.
             records[-1]["newest"] = newest
-            keys = [str(group.pane_start).encode() for group in groups]
+            keys = [str(one["pane_start"]).encode() for one in records]
             outputs.append(Output(self._topic, keys, self._tallies.write_many(records)))
         if decoded.failures:
             letters = [DeadLetter(f.position, f.reason, f.message) for f in decoded.failures]
@@ -98,195 +105,165 @@ class Tally:
             "deferred": status == "deferred",
             "rejected": rejected,
         }
-        groups: dict[Group, Sums] = {}
-        for group, rows in self._groups(columns, columns["features"].values):
-            groups[group] = Sums({name: int(mask[rows].sum()) for name, mask in ones.items()})
-        return groups
+        grouping = Grouping(columns, self._pane)
+        everything = np.ones(len(status), bool)
+        parts = [
+            grouping.by("", "", everything),
+            *self._segments(grouping, columns, columns["features"].values),
+            grouping.by(GATE_DECISION, *decisions(columns)),
+        ]
+        return {
+            group: Sums({name: int(mask[rows].sum()) for name, mask in ones.items()})
+            for group, rows in chain.from_iterable(parts)
+        }
 
     def _outcomes(self, columns: Columns) -> dict[Group, Sums]:
-        truths, previous = columns["truth"], columns["previous_truth"]
-        n = len(truths)
         groups: dict[Group, Sums] = {}
-        corrected = np.ones(n, bool) if previous.valid is None else previous.valid
-        first = ~corrected
-        everything = np.ones(n, bool)
-        add = contributions(self._task, columns, truths.values)
-        take = contributions(self._task, columns, previous.values) if corrected.any() else None
-        scored = columns["status"].values == "answered"
-        for group, rows in self._groups(columns, everything):
-            sums = Sums(
-                {
-                    "outcomes": int(first[rows].sum()),
-                    "scored": int((first & scored)[rows].sum()),
-                    "corrections": int(corrected[rows].sum()),
-                }
-            )
-            sums.add(add(rows[scored[rows]], 1))
-            if take is not None:
-                sums.add(take(rows[(scored & corrected)[rows]], -1))
-            groups[group] = sums
+        for labels in labels_of(columns):
+            for group, sums in self._of_labels(labels):
+                if group in groups:
+                    groups[group].add(sums)
+                else:
+                    groups[group] = sums
         return groups
 
-    def _groups(
-        self, columns: Columns, has_features: Mask
-    ) -> Iterator[tuple[Group, npt.NDArray[np.int64]]]:
-        """Each group of the batch with its rows: all traffic, then each segment."""
-        panes = columns["event_time"].values // self._pane * self._pane
-        versions, roles = columns["version"].values, columns["role"].values
-        base = list(zip(panes.tolist(), versions.tolist(), roles.tolist(), strict=True))
-        yield from _by(base, "", [""] * len(base), np.ones(len(base), bool))
+    def _of_labels(self, labels: Labels) -> Iterator[tuple[Group, Sums]]:
+        columns = labels.columns
+        grouping = Grouping(columns, self._pane)
+        judged = contributions(self._task, columns, labels.truths)
+        true = columns["label"].values == "true"
+        by_model = columns["status"].values == "answered"
+        decision, decided = decisions(columns)
+        yield from labels.sums(judged, grouping.by("", "", true), by_model)
+        for part in self._segments(grouping, columns, true):
+            yield from labels.sums(judged, part, by_model)
+        yield from labels.sums(judged, grouping.by(SOURCE, labels.sources, true), by_model)
+        held = decision == DEFER
+        for these, scored in ((~held, by_model), (held, held)):
+            part = grouping.by(GATE_DECISION, decision, true & decided & these)
+            yield from labels.sums(judged, part, scored, answers_only=scored is held)
+        weak = grouping.by(LABEL, WEAK, ~true)
+        yield from labels.sums(judged, weak, by_model, weighted=True)
+
+    def _segments(
+        self, grouping: Grouping, columns: Columns, present: Mask
+    ) -> Iterator[Iterator[tuple[Group, Rows]]]:
         for name in self._task.segments:
             column = columns[f"features.{name}"]
-            present = has_features if column.valid is None else has_features & column.valid
-            values = [_text(value) for value in column.values.tolist()]
-            yield from _by(base, name, values, present)
+            there = present if column.valid is None else present & column.valid
+            yield grouping.by(name, column.values, there)
 
 
-def _true_labels(columns: Columns) -> Columns:
-    """Predictions, or outcomes without weak labels: these are never mixed with true ones."""
-    if "label" not in columns:
-        return columns
-    true = columns["label"].values == "true"
-    if true.all():
-        return columns
-    return {path: column.take(np.flatnonzero(true)) for path, column in columns.items()}
+@dataclass(frozen=True)
+class Labels:
+    """Labels that are added to the sums (sign 1), or taken back (−1): a row an outcome each.
 
-
-def _by(
-    base: list[tuple[int, str, str]], segment: str, values: list[str], present: Mask
-) -> Iterator[tuple[Group, npt.NDArray[np.int64]]]:
-    rows: dict[tuple[tuple[int, str, str], str], list[int]] = {}
-    for row in np.flatnonzero(present).tolist():
-        rows.setdefault((base[row], values[row]), []).append(row)
-    for ((pane, version, role), value), members in rows.items():
-        yield Group(pane, version, role, segment, value), np.array(members, np.int64)
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def contributions(
-    task: Task, columns: Columns, truths: npt.NDArray[Any]
-) -> Callable[[npt.NDArray[np.int64], int], Sums]:
-    """A function of rows and sign (1 adds, -1 takes back) that sums what outcomes contribute.
-
-    truths: the truth to judge by, of every row of `columns` (a correction judges by two).
+    weights: in `UNITS`. corrections: which of them replace another one.
     """
-    if task.kind == "regression":
-        return _regression(columns, truths)
-    if task.kind == "binary":
-        return _binary(columns, truths)
-    return _multiclass(task.classes, columns, truths)
+
+    columns: Columns
+    truths: npt.NDArray[Any]
+    sources: npt.NDArray[Any]
+    weights: Rows
+    corrections: Mask
+    sign: int
+
+    def sums(
+        self,
+        judged: Contributions,
+        parts: Iterator[tuple[Group, Rows]],
+        scored: Mask,
+        answers_only: bool = False,
+        weighted: bool = False,
+    ) -> Iterator[tuple[Group, Sums]]:
+        """Each group's sums. scored: rows whose answers are judged; the others only count."""
+        for group, rows in parts:
+            sums = Sums({"corrections": int(self.corrections[rows].sum())})
+            if weighted:
+                rows = rows[self.weights[rows] > 0]  # without weight a label says nothing
+            these = rows[scored[rows]]
+            counts = {"outcomes": len(rows), "scored": len(these)}
+            if weighted:
+                weights = self.weights[these]
+                counts["weight"] = int(weights.sum())
+                counts["weight_squared"] = int((weights * weights).sum())
+            sums.add(Sums({name: self.sign * count for name, count in counts.items()}))
+            units = self.weights if weighted else None
+            sums.add(judged.sums(these, self.sign, units, answers_only))
+            yield group, sums
 
 
-def _binary(
-    columns: Columns, truths: npt.NDArray[Any]
-) -> Callable[[npt.NDArray[np.int64], int], Sums]:
-    answers = columns["answer"].values.astype(bool)
-    truth = truths.astype(bool)
-    p = columns["probability"].values.astype(np.float64)
-    p = np.clip(np.where(np.isfinite(p), p, 0.5), EPSILON, 1 - EPSILON)
-    loss = -np.log(np.where(truth, p, 1 - p))
-    brier = (p - truth) ** 2
-    cells = truth * BINS + bin_of(p)
-    masks = {
-        "tp": truth & answers,
-        "fp": ~truth & answers,
-        "tn": ~truth & ~answers,
-        "fn": truth & ~answers,
-    }
-
-    def add(rows: npt.NDArray[np.int64], sign: int) -> Sums:
-        return Sums(
-            {name: sign * int(mask[rows].sum()) for name, mask in masks.items()},
-            {
-                "log_loss": sign * float(loss[rows].sum()),
-                "brier": sign * float(brier[rows].sum()),
-            },
-            _counted(cells[rows], sign),
-        )
-
-    return add
-
-
-def _multiclass(
-    classes: Sequence[str], columns: Columns, truths: npt.NDArray[Any]
-) -> Callable[[npt.NDArray[np.int64], int], Sums]:
-    k = len(classes)
-    number = {name: i for i, name in enumerate(classes)}
-    scored = [len(p) == k for p in columns["probabilities"].values]
-    probabilities = np.full((len(truths), k), 1 / k)
-    if any(scored):
-        probabilities[scored] = np.stack(
-            [p for p in columns["probabilities"].values if len(p) == k]
-        )
-    truth = np.array([number.get(name, 0) for name in truths], np.int64)
-    answer = np.array([number.get(name, 0) for name in columns["answer"].values], np.int64)
-    p = np.clip(probabilities[np.arange(len(truth)), truth], EPSILON, 1.0)
-    loss = -np.log(p)
-    brier = ((probabilities - np.eye(k)[truth]) ** 2).sum(axis=1)
-    top = probabilities[np.arange(len(truth)), answer]
-    per_class = k * k + CLASS_BINS * (2 * np.arange(k) + np.eye(k, dtype=np.int64)[truth])
-    cells = np.column_stack(
-        [
-            truth * k + answer,
-            per_class + bin_of(probabilities, CLASS_BINS),
-            k * k + 2 * k * CLASS_BINS + (truth == answer) * CLASS_BINS + bin_of(top, CLASS_BINS),
-        ]
+def labels_of(columns: Columns) -> Iterator[Labels]:
+    """The labels that outcomes add, and those that corrections among them replace."""
+    corrections = _valid(columns["previous_truth"])
+    yield Labels(
+        columns,
+        columns["truth"].values,
+        columns["source"].values,
+        _units(columns["weight"]),
+        corrections,
+        1,
     )
-
-    def add(rows: npt.NDArray[np.int64], sign: int) -> Sums:
-        return Sums(
-            {},
-            {
-                "log_loss": sign * float(loss[rows].sum()),
-                "brier": sign * float(brier[rows].sum()),
-            },
-            _counted(cells[rows].ravel(), sign),
+    if corrections.any():
+        # What is replaced was of the same answer, but of a source and a weight of its own.
+        rows = np.flatnonzero(corrections)
+        replaced = {path: column.take(rows) for path, column in columns.items()}
+        before = replaced["previous_source"]
+        yield Labels(
+            replaced,
+            replaced["previous_truth"].values,
+            np.where(_valid(before), before.values, replaced["source"].values),
+            _units(replaced["previous_weight"]),
+            np.zeros(len(rows), bool),
+            -1,
         )
 
-    return add
+
+def _valid(column: Column) -> Mask:
+    return np.ones(len(column), bool) if column.valid is None else column.valid
 
 
-def _regression(
-    columns: Columns, truths: npt.NDArray[Any]
-) -> Callable[[npt.NDArray[np.int64], int], Sums]:
-    truth = truths.astype(np.float64)
-    error = columns["answer"].values.astype(np.float64) - truth
-    parts = {
-        "absolute_error": np.abs(error),
-        "squared_error": error**2,
-        "truth": truth,
-        "truth_squared": truth**2,
-    }
-
-    def add(rows: npt.NDArray[np.int64], sign: int) -> Sums:
-        return Sums({}, {name: sign * float(part[rows].sum()) for name, part in parts.items()})
-
-    return add
-
-
-def _counted(cells: npt.NDArray[np.int64], sign: int) -> dict[int, int]:
-    found, counts = np.unique(cells, return_counts=True)
-    return dict(zip(found.tolist(), (sign * counts).tolist(), strict=True))
+def _units(weights: Column) -> Rows:
+    """Weights in `UNITS`; null stands for 1."""
+    values = np.where(_valid(weights), weights.values.astype(np.float64), 1.0)
+    units: Rows = np.rint(np.clip(values, 0.0, MOST_WEIGHT) * UNITS).astype(np.int64)
+    return units
 
 
 def record(group: Group, sums: Sums, newest: int, source: str = "") -> dict[str, Any]:
     """A group's sums as a tally record."""
+    cells, weights = _pieces(sums)
     return {
         **group._asdict(),
         "newest": newest,
         "source": source,
         "counts": sums.counts,
         "sums": sums.sums,
-        "cells": list(sums.cells),
-        "weights": list(sums.cells.values()),
+        "cells": cells,
+        "weights": weights,
     }
+
+
+def _pieces(sums: Sums) -> tuple[list[int], list[int]]:
+    """Cells and what to add to each, in pieces that Avro's int holds."""
+    cells, weights = list(sums.cells), list(sums.cells.values())
+    while weights and max(max(weights), -min(weights)) > MOST_A_PIECE:
+        for at in range(len(weights)):
+            piece = max(-MOST_A_PIECE, min(MOST_A_PIECE, weights[at]))
+            if piece != weights[at]:
+                cells.append(cells[at])
+                weights.append(weights[at] - piece)
+                weights[at] = piece
+    return cells, weights
 
 
 def sums_of(tally: dict[str, Any]) -> tuple[Group, Sums]:
     """What `record` made. ValueError where its parts do not agree, so that it made it not."""
     group = Group(*(tally[name] for name in Group._fields))
-    cells = dict(zip(tally["cells"], tally["weights"], strict=True))
+    pairs = list(zip(tally["cells"], tally["weights"], strict=True))
+    cells = dict(pairs)
+    if len(cells) < len(pairs):  # pieces
+        cells = dict.fromkeys(cells, 0)
+        for cell, weight in pairs:
+            cells[cell] += weight
     return group, Sums(tally["counts"], tally["sums"], cells)

@@ -165,6 +165,9 @@ DAY = timedelta(days=1)
 MOST_SOURCE_BYTES = 64
 """The longest name of a source of truth."""
 
+RESERVED_SEGMENTS = ("gate_decision", "label", "source")
+"""Segments that every task's metrics have (`streams.groups` says what is in them)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -301,7 +304,9 @@ def _problems(task: Task) -> list[str]:
     if not 0 <= task.defer_budget < 1:
         found.append(f"defer_budget {task.defer_budget} is a share: 0 (no gate) to below 1")
     for name in task.segments:
-        if name not in names:
+        if name in RESERVED_SEGMENTS:
+            found.append(f"segment {name!r}: every task has one of this name already")
+        elif name not in names:
             found.append(f"segment {name!r} is not a feature")
         elif not isinstance(next(f for f in task.features if f.name == name), Category | Boolean):
             found.append(f"segment {name!r}: only categories and booleans make segments")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import expit  # type: ignore[import-untyped]
+from scipy.special import expit
 
 from schemas.columns import Columns
 from schemas.records import Kind

@@ -3,6 +3,7 @@
     reading   reads topics back whole, as a consumer of committed records
     recount   (pure) the windows' metrics by their plain definition, and what differs
     scores    (pure) the quality of one window's outcomes, by scikit-learn
+    limits    (pure) its confidence limits
     metrics   all of it for the metrics of one task
 
 ``weir verify`` is its command; the fault harness judges by `recount` as well.

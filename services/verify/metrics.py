@@ -24,6 +24,9 @@ Say = Callable[[str], None]
 Passed = Callable[[int, int], object]
 
 
+_SHARED = ("status", "version", "role", "gate_decision")
+
+
 @dataclass(frozen=True)
 class Findings:
     """windows: how many were compared. wrong: by window, what is wrong with it.
@@ -47,7 +50,6 @@ def verify(task: Task, home: Path, kafka: Mapping[str, Any], say: Say, passed: P
     outcomes = _Topic(task, "outcomes", by_record["outcome"], kafka)
     asked = pd.concat(predictions.read(_predictions, say), ignore_index=True)
     known = last_outcomes(pd.concat(outcomes.read(_outcomes, say), ignore_index=True))
-    known = known[known["label"] == "true"]
     told = _told(_Topic(task, "metrics", by_record["metric"], kafka).read(_metrics, say))
     since = max(predictions.complete_from("event_time"), outcomes.complete_from("known_at"))
     declared = {window.name for window in task.windows}
@@ -118,7 +120,7 @@ def _outcomes(task: Task, columns: Columns) -> pd.DataFrame:
     data |= _few(task, columns)
     valid = columns["previous_truth"].valid
     data["corrects"] = np.ones(n, bool) if valid is None else valid
-    data["label"] = columns["label"].values
+    data |= {name: columns[name].values for name in ("label", "source", "weight")}
     if task.kind == "binary":
         data["probability"] = columns["probability"].values
     if task.kind == "multiclass":
@@ -133,7 +135,7 @@ def _outcomes(task: Task, columns: Columns) -> pd.DataFrame:
 
 def _few(task: Task, columns: Columns) -> dict[str, Any]:
     """Columns of few different values: the segments, and what all records of a group share."""
-    found = {name: columns[name].values for name in ("status", "version", "role")}
+    found = {name: columns[name].values for name in _SHARED}
     # An outcome always has features, and so no column that says so.
     there = columns["features"].values if "features" in columns else None
     for name in task.segments:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from services.verify import limits
 from services.verify.scores import quality
 from streams.task import Task, Window
 from streams.windows import begun, spans_of
@@ -23,10 +24,17 @@ Key = tuple[str, int, str, str, str, str]
 
 KEY = ("window", "window_start", "version", "role", "segment", "value")
 COUNTS = ("predictions", "deferred", "rejected", "outcomes", "scored")
-QUALITY = (
-    *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
-    *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+_BOUNDED = (
+    *("share_deferred", "base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
+    *("log_loss", "brier", "mae", "rmse"),
 )
+QUALITY = (
+    *("weight", "base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
+    *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+    *(f"{name}_{end}" for name in _BOUNDED for end in ("low", "high")),
+)
+UNIT = 0.001
+"""Weights count in thousandths."""
 TOLERANCE = 1e-6
 """Relative and absolute: sums of a million losses in another order differ by far less."""
 
@@ -43,11 +51,13 @@ def windows(
     """The fields that each metric record is to have in the end.
 
     predictions: a row a prediction record with ``event_time`` (ms), ``status``, ``version``,
-    ``role`` and a column a segment (None where the request had no readable features).
-    outcomes: the same columns and those of `scores.quality`, one row a request: its last outcome.
+    ``role``, ``gate_decision`` and a column a segment (None where the request had no readable
+    features). outcomes: the same columns, ``label``, ``source`` and those of `scores.quality`, one
+    row a request and label: its last outcome.
     passed: told now and then how many windows are done, of how many.
     """
     newest = _newest(predictions, outcomes)
+    outcomes = _weighed(outcomes)
     if newest is None:
         return {}
     found: dict[Key, dict[str, Any]] = {}
@@ -62,7 +72,7 @@ def windows(
             found[key] = {
                 "window_end": span.end,
                 "complete": newest >= span.end,
-                **measures(predictions["status"].iloc[asked], outcomes.iloc[known], task),
+                **measures(predictions["status"].iloc[asked], outcomes.iloc[known], task, who),
             }
     passed(total, total)
     return found
@@ -86,8 +96,8 @@ class _Part:
         newest: int,
     ) -> None:
         slide = round(window.slide.total_seconds() * 1000)
-        self.asked = _by_group(predictions, slide, task.segments)
-        self.known = _by_group(outcomes, slide, task.segments)
+        self.asked = _by_group(predictions, slide, _parts(predictions, task))
+        self.known = _by_group(outcomes, slide, _parts(outcomes, task))
         self.panes: dict[tuple[Any, ...], list[Any]] = {}
         for pane, *who in self.asked.keys() | self.known.keys():
             for span in spans_of(window, pane):
@@ -95,11 +105,50 @@ class _Part:
                     self.panes.setdefault((span, *who), []).append((pane, *who))
 
 
-def measures(status: pd.Series, joined: pd.DataFrame, task: Task) -> dict[str, Any]:
-    """Counts and quality of one window's predictions and last outcomes."""
+def _weighed(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Those that count: without weak labels that have no weight (users took them back)."""
+    if "weight" not in outcomes:
+        return outcomes.assign(weight=1.0, label="true")
+    weak = outcomes["label"] == "weak"
+    weight = (outcomes["weight"] / UNIT).round() * UNIT
+    outcomes = outcomes.assign(weight=weight.where(weak, 1.0))
+    return outcomes[~weak | (outcomes["weight"] > 0)]
+
+
+def _parts(frame: pd.DataFrame, task: Task) -> dict[str, pd.Series]:
+    """By segment its value of each row, None where the row is in none; '' is all traffic."""
+    found = {"": pd.Series("", frame.index), **{name: frame[name] for name in task.segments}}
+    if "gate_decision" in frame:
+        held, answered = frame["gate_decision"] == "defer", frame["status"] == "answered"
+        admitted = (frame["gate_decision"] == "admit") & (frame["status"] != "rejected")
+        found["gate_decision"] = pd.Series(
+            np.select([held & answered, held, admitted], ["explore", "defer", "admit"], ""),
+            frame.index,
+            object,
+        ).replace("", None)
+    if "label" in frame:
+        weak = frame["label"] == "weak"
+        if "source" in frame:
+            found["source"] = frame["source"]
+        # Nothing of weak labels is in any other group.
+        found = {name: values.astype(object).where(~weak, None) for name, values in found.items()}
+        found["label"] = frame["label"].astype(object).where(weak, None)
+    return found
+
+
+def measures(
+    status: pd.Series, joined: pd.DataFrame, task: Task, who: Sequence[str] = ("", "", "", "")
+) -> dict[str, Any]:
+    """Counts and quality of one window's predictions and last outcomes.
+
+    who: version, role, segment and value: of the inputs that were held back the fallback's
+    answers are judged, and of weak labels each by its weight.
+    """
     predictions = int((status != "rejected").sum())
     deferred = int((status == "deferred").sum())
-    scored = joined[joined["status"] == "answered"]
+    fallback, weak = tuple(who[2:]) == ("gate_decision", "defer"), who[2] == "label"
+    scored = joined[joined["status"] == ("deferred" if fallback else "answered")]
+    low, high = limits.share(deferred, predictions) or (None, None)
     return {
         "predictions": predictions,
         "deferred": deferred,
@@ -109,7 +158,10 @@ def measures(status: pd.Series, joined: pd.DataFrame, task: Task) -> dict[str, A
         "share_deferred": deferred / predictions if predictions else 0.0,
         "share_labelled": len(joined) / predictions if predictions else 0.0,
         **dict.fromkeys(QUALITY),
-        **quality(task.kind, task.classes, scored),
+        "share_deferred_low": low,
+        "share_deferred_high": high,
+        "weight": float(scored["weight"].sum()) if weak else None,
+        **quality(task.kind, task.classes, scored, answers_only=fallback),
     }
 
 
@@ -121,6 +173,8 @@ def differences(
     for key in wanted.keys() - found.keys():
         wrong[key] = ["there is no such record"]
     for key in found.keys() - wanted.keys():
+        if not any(found[key][name] for name in COUNTS):
+            continue  # all that was in it has been corrected away, and it says so
         wrong[key] = ["nothing in the topics is in this window"]
     for key in wanted.keys() & found.keys():
         lines = [
@@ -148,17 +202,13 @@ def latest(records: Iterable[dict[str, Any]]) -> dict[Key, dict[str, Any]]:
     return found
 
 
-def _by_group(frame: pd.DataFrame, pane_ms: int, segments: Sequence[str]) -> dict[Any, Any]:
+def _by_group(frame: pd.DataFrame, pane_ms: int, parts: Mapping[str, pd.Series]) -> dict[Any, Any]:
     """Positions of rows by pane, version, role, segment and its value."""
     pane = (frame["event_time"] // pane_ms * pane_ms).rename("pane")
     keys = [pane, frame["version"], frame["role"]]
-    by: dict[Any, Any] = frame.groupby(keys, observed=True).indices
-    groups = {
-        (int(start), str(version), str(role), "", ""): rows
-        for (start, version, role), rows in by.items()
-    }
-    for segment in segments:
-        parted = frame.groupby([*keys, frame[segment]], observed=True)
+    groups: dict[Any, Any] = {}
+    for segment, values in parts.items():
+        parted = frame.groupby([*keys, values.rename("value")], observed=True)
         with_value: dict[Any, Any] = parted.indices
         groups |= {
             (int(start), str(version), str(role), segment, text(value)): rows

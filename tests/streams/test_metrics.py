@@ -20,7 +20,7 @@ from streams.horizon import IDLE_MS
 from streams.metrics import EMIT_EVERY_MS, Metrics
 from streams.store import Stores
 from streams.tally import Tally
-from streams.task import Task, Window
+from streams.task import RESERVED_SEGMENTS, Task, Window
 from streams.transport.batch import Output, RecordBatch
 from tests.streams.joining import FEATURES, prediction
 from tests.streams.tasks import DAY_MS, HOUR_MS, START, batch_of, by_topic, task_of
@@ -204,7 +204,7 @@ def test_segments_are_told_apart_and_missing_values_are_in_none(measuring: Measu
     groups = {
         (key[4], key[5]): record["predictions"]
         for key, record in measuring.last().items()
-        if key[0] == "tumbling_1d"
+        if key[0] == "tumbling_1d" and key[4] not in RESERVED_SEGMENTS
     }
     assert groups == {
         ("", ""): 3,
@@ -406,7 +406,7 @@ def test_how_far_the_sources_are_is_known_after_a_restart(measuring: Measuring) 
 def test_an_open_category_does_not_make_groups_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_module, "MOST_GROUPS", 5)
+    monkeypatch.setattr(metrics_module, "MOST_GROUPS", 6)
     task = task_of("binary", features=[Category("shop")], segments=["shop"])
     measuring = Measuring(tmp_path, task)
     before = uncounted("groups")
@@ -415,18 +415,16 @@ def test_an_open_category_does_not_make_groups_without_end(
         measuring.measure(measuring.batch("predictions", [said]))
     measuring.tick()
     assert measuring.window(START)["predictions"] == 9
-    assert len([key for key in measuring.last() if key[0] == "tumbling_1d"]) == 5
+    # All traffic, four shops, and that the gate admitted them.
+    assert len([key for key in measuring.last() if key[0] == "tumbling_1d"]) == 6
     assert uncounted("groups") - before == 5
     measuring.stores.close()
 
 
 def test_a_tally_that_weir_did_not_write_does_not_stop_the_metrics(measuring: Measuring) -> None:
-    (good,) = measuring.sum(
-        measuring.batch(
-            "predictions",
-            [prediction("a", START, features={**FEATURES, "fresh": None, "colour": None})],
-        )
-    )
+    features = {**FEATURES, "fresh": None, "colour": None}
+    ungated = prediction("a", START, features=features, gate_decision="none")
+    (good,) = measuring.sum(measuring.batch("predictions", [ungated]))
     tally = measuring.codecs["tally"].read(good)
     strange = [
         {**tally, "cells": [1], "weights": []},
@@ -456,7 +454,7 @@ def test_records_that_cannot_be_summed_are_set_aside(measuring: Measuring) -> No
     ((_, value, _),) = outputs["dead-letters"]
     letter = measuring.codecs["dead_letter"].read(value)
     assert (letter["offset"], letter["reason"], letter["stage"]) == (0, "undecodable", "metrics")
-    assert len(outputs["tallies"]) == 3
+    assert len(outputs["tallies"]) == 4  # all traffic, two segments, the gate's decision
     alone = batch_of(batch.topic, [b"?"])
     assert list(by_topic(measuring.tally(alone).outputs)) == ["dead-letters"]
 
@@ -502,6 +500,7 @@ def traffic(kind: str, seed: int, days: int = 5) -> tuple[pd.DataFrame, dict[Any
             status=status,
             version=["v1", "v2"][draw.integers(2)],
             role=["champion", "canary"][draw.integers(2)],
+            gate_decision=decision_of(status, draw),
             features=None if status == "rejected" else features,
             **given,
         )
@@ -513,15 +512,42 @@ def traffic(kind: str, seed: int, days: int = 5) -> tuple[pd.DataFrame, dict[Any
             outcomes = records.setdefault(("outcomes", partition), [])
             outcomes.append((known, outcome(record, first)))
             row["truth"] = first
-            if draw.random() < 0.3 and second != first:
-                outcomes.append((known + HOUR_MS, outcome(record, second, first)))
+            source, other = (["system", "labeller", "user"][draw.integers(3)] for _ in range(2))
+            outcomes[-1][1]["source"] = source
+            if draw.random() < 0.3 and (second != first or source != other):
+                corrected = outcome(record, second, first, source=other, previous_source=source)
+                outcomes.append((known + HOUR_MS, corrected))
                 row["truth"] = second
+        if status != "rejected" and draw.random() < 0.3:
+            weak = records.setdefault(("outcomes", partition), [])
+            weak += weak_labels(kind, record, at, draw)
         rows.append(row)
     ordered = {
         key: [record for _, record in sorted(pairs, key=lambda pair: pair[0])]
         for key, pairs in records.items()
     }
     return pd.DataFrame(rows), ordered
+
+
+def decision_of(status: str, draw: Any) -> str:
+    """Some are answered by the model though the gate would have held them back."""
+    if status == "rejected":
+        return "none"
+    return "defer" if status == "deferred" or draw.random() < 0.1 else "admit"
+
+
+def weak_labels(kind: str, record: Any, at: int, draw: Any) -> list[tuple[int, Any]]:
+    """What signals say of an answer: once, or another thing later, or nothing any more."""
+    found: list[tuple[int, Any]] = []
+    before: dict[str, Any] = {"previous_truth": None, "previous_weight": None}
+    for revision in range(int(draw.integers(1, 4))):
+        truth, weight = truth_of(kind, draw), float(draw.choice([0.0, 0.3, 1.0, 2.5]))
+        fields = {"label": "weak", "source": "signals", "weight": weight, "revision": revision}
+        label = outcome(record, truth, **fields, previous_weight=before["previous_weight"])
+        label["previous_truth"] = before["previous_truth"]
+        found.append((at + revision * HOUR_MS, label))
+        before = {"previous_truth": truth, "previous_weight": weight}
+    return found
 
 
 def answer_of(kind: str, draw: Any) -> tuple[Any, dict[str, Any]]:
@@ -645,7 +671,9 @@ def test_the_last_word_on_every_window_is_what_all_at_hand_would_give(
             reused.metrics.open()  # as after a restart
     reused.tick()
 
-    last, wanted = reused.last(), offline(kind, table, reused.task.windows)
+    # Those by gate decision, source and label are in tests/services/test_verify.py.
+    last = {key: record for key, record in reused.last().items() if key[4] not in RESERVED_SEGMENTS}
+    wanted = offline(kind, table, reused.task.windows)
     assert set(last) == set(wanted)
     newest = table.loc[table["status"] != "rejected", "event_time"].max()
     for key, record in last.items():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from schemas.columns import Column, Columns
+from streams.contributions import contributions
 from streams.quality import (
     BINS,
     CALIBRATION_BINS,
@@ -24,7 +25,6 @@ from streams.quality import (
     measure,
     score_of,
 )
-from streams.tally import contributions
 from tests.streams.tasks import task_of
 
 CLASSES = ["a", "b", "c"]
@@ -35,7 +35,7 @@ def sums_of(kind: str, columns: Columns, truths: Any, rows: Any = None, sign: in
     """The sums of some rows, as the tallies have them."""
     rows = np.arange(len(truths)) if rows is None else np.asarray(rows, np.int64)
     sums = Sums({"scored": sign * len(rows)})
-    sums.add(contributions(TASKS[kind], columns, np.asarray(truths))(rows, sign))
+    sums.add(contributions(TASKS[kind], columns, np.asarray(truths)).sums(rows, sign))
     return sums
 
 
