@@ -26,11 +26,14 @@ QUIET_S = 60.0
 
 Ints = npt.NDArray[np.int64]
 
+FEW = ("status", "version", "role", "gate_decision")
+"""Columns with few different values, which predictions and outcomes share."""
+
 KEPT = {
     "requests": ["request_id"],
-    "predictions": ["request_id", "event_time", "status", "version", "role"],
+    "predictions": ["request_id", "event_time", *FEW],
     "outcomes": [
-        *("request_id", "event_time", "status", "version", "role"),
+        *("request_id", "event_time", *FEW, "source"),
         *("revision", "label", "truth", "previous_truth", "answer", "probability"),
     ],
     "dead-letters": ["topic", "partition", "offset"],
@@ -190,7 +193,7 @@ class Reading:
         if name in ("predictions", "outcomes"):
             for segment in self._segments:
                 data[segment] = pd.Categorical(_objects(batch.columns[f"features.{segment}"]))
-            for few in ("status", "version", "role"):
+            for few in FEW:
                 data[few] = pd.Categorical(data[few])
         if name == "outcomes":
             data["label"] = pd.Categorical(data["label"])
