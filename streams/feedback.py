@@ -14,7 +14,7 @@ from streams.dead_letters import DeadLetter, DeadLetters
 from streams.horizon import NEVER
 from streams.join import Waiting
 from streams.labels import bad_signals, bad_truths, newest_label
-from streams.outcomes import Pair, outcomes
+from streams.outcomes import first_outcomes, outcomes
 from streams.partitioner import partitions_of
 from streams.pending import Pending
 from streams.sessions import Sessions, corrections
@@ -22,7 +22,7 @@ from streams.signals import Exposure, Signals
 from streams.store import Stores
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
-from streams.truths import Truths
+from streams.truths import Asked, Heard, Truths
 
 STAGE = "feedback"
 # A record that is moved to its partition gets a header and another key, and must still fit.
@@ -79,42 +79,37 @@ class Feedback:
         decoded = self._predictions.decode(batch.values)
         columns = decoded.columns
         ids = [id_.encode() for id_ in columns["request_id"].values]
-        known, truths = pending.predictions(ids), pending.truths(ids)
+        known, waiting = pending.asked(ids)
         # Without features there is nothing that an outcome could say.
         usable = (columns["status"].values != "rejected") & columns["features"].values
         times = columns["event_time"].values
         newest = _newest(pending.horizon.predictions, times, usable)
-        seen: dict[bytes, int] = {}
-        for row, id_ in enumerate(ids):
-            # Of two answers to one id (a producer that sent a request twice) the first counts.
-            if known[row] is not None or id_ in seen:
-                continue
-            if not usable[row]:
-                # Its own time may be anything: it stays as long as those that came with it.
-                if newest[row] > NEVER:
-                    pending.put_rejected(id_, int(newest[row]))
-                continue
-            seen[id_] = row
-            value = batch.values[int(decoded.index[row])]
-            assert value is not None
-            pending.put_prediction(id_, value, int(times[row]))
-        signals = self._signals_of(pending, list(seen))
+        rows = _first_answers(ids, known, usable)
+        for row in np.flatnonzero(~usable).tolist():
+            # Its own time may be anything: it stays as long as those that came with it.
+            if known[row] is None and newest[row] > NEVER:
+                pending.put_rejected(ids[row], int(newest[row]))
+        kept, values = ids, batch.values
+        if len(rows) < len(batch):
+            kept = [ids[row] for row in rows.tolist()]
+            values = [batch.values[position] for position in decoded.index[rows].tolist()]
+        if kept:
+            pending.put_predictions(kept, values, times[rows])
+        signals = self._signals_of(pending, kept)
+        mine = set(rows.tolist()) if waiting else set()
         heard = self._hearing.meet(
             pending,
-            [
-                (id_, row, int(times[row]), waiting)
-                for id_, row in seen.items()
-                if isinstance(waiting := truths[row], tuple)
-            ],
+            [(ids[i], i, int(times[i]), truths) for i, truths in waiting.items() if i in mine],
             self._shown(signals),
         )
         if self._sessions is not None:
-            found = [(id_, seen[id_], int(times[seen[id_]]), s) for id_, s in signals.items() if s]
+            row_of = dict(zip(kept, rows.tolist(), strict=True))
+            found = [(i, row_of[i], int(times[row_of[i]]), s) for i, s in signals.items() if s]
             heard.pairs += self._sessions.meet(pending, found, columns["answer"])
         now_ms = self._clock()
         if len(ids):
             pending.horizon.saw_predictions(int(newest[-1]), now_ms)
-        outputs = self._outputs(batch, columns, heard.pairs, _failures(decoded), now_ms)
+        outputs = self._outputs(batch, columns, heard, _failures(decoded), now_ms)
         return outputs + self._gone(batch.partition, pending, heard.late, now_ms)
 
     def _on_truths(self, batch: RecordBatch, pending: Pending) -> list[Output]:
@@ -122,13 +117,13 @@ class Feedback:
         columns, now_ms = decoded.columns, self._clock()
         letters = _failures(decoded) + bad_truths(self._task, columns, decoded.index, now_ms)
         rows, moves = self._at_home(batch, decoded, letters)
-        ids = [id_.encode() for id_ in columns["request_id"].values[rows]]
-        predictions, asked = self._asked(pending, ids)
-        shown = self._shown(self._signals_of(pending, ids))
+        asked = self._asked(pending, [id_.encode() for id_ in columns["request_id"].values[rows]])
+        shown = self._shown(self._signals_of(pending, asked.ids))
         heard = self._hearing.come(pending, batch, decoded, rows, asked, shown)
         newest = newest_label(self._task, columns["known_at"].values[rows])
         pending.horizon.saw_truths(newest, now_ms)
-        outputs = self._outputs(batch, predictions, heard.pairs, letters + heard.letters, now_ms)
+        letters += heard.letters
+        outputs = self._outputs(batch, asked.columns, heard, letters, now_ms)
         outputs += self._gone(batch.partition, pending, heard.late, now_ms)
         return [*outputs, _reroute(batch, moves)] if moves else outputs
 
@@ -141,16 +136,16 @@ class Feedback:
             return [self._dead.output(batch, letters, now_ms)] if letters else []
         rows, moves = self._at_home(batch, decoded, letters)
         newest = newest_label(self._task, columns["event_time"].values[rows])
-        corrected = [row for row in rows if columns["kind"].values[row] == self._correction]
-        rows = [row for row in rows if columns["kind"].values[row] != self._correction]
-        before, ids = self._sessions.concerned(pending, decoded, rows, newest, now_ms)
-        predictions, asked = self._asked(pending, ids)
-        answers = predictions.get("answer")
-        read = self._sessions.come(pending, decoded, rows, ids, before, asked, answers)
-        outputs = self._outputs(batch, predictions, read.pairs, letters + read.letters, now_ms)
+        corrected = columns["kind"].values[rows] == self._correction
+        others = rows[~corrected]
+        before, ids = self._sessions.concerned(pending, decoded, others, newest, now_ms)
+        asked = self._asked(pending, ids)
+        read = self._sessions.come(pending, decoded, others, before, asked)
+        letters += read.letters
+        outputs = self._outputs(batch, asked.columns, Heard(pairs=read.pairs), letters, now_ms)
         outputs += self._gone(batch.partition, pending, [], now_ms)
-        if corrected:
-            outputs.append(self._corrected(batch, decoded, corrected))
+        if corrected.any():
+            outputs.append(self._corrected(batch, decoded, rows[corrected]))
         return [*outputs, _reroute(batch, moves)] if moves else outputs
 
     def _signals_of(self, pending: Pending, ids: Sequence[bytes]) -> dict[bytes, Signals]:
@@ -158,49 +153,44 @@ class Feedback:
             return {}
         return dict(zip(ids, pending.signals(ids), strict=True))
 
-    def _shown(self, signals: Mapping[bytes, Signals]) -> Callable[[bytes], Exposure]:
+    def _shown(self, signals: Mapping[bytes, Signals]) -> Callable[[bytes], Exposure] | None:
         sessions = self._sessions
         if sessions is None:
-            return lambda id_: _NOTHING_SHOWN
+            return None
         return lambda id_: sessions.shown(signals[id_])
 
-    def _asked(
-        self, pending: Pending, ids: Sequence[bytes]
-    ) -> tuple[Columns, dict[bytes, tuple[int, int]]]:
-        """The predictions of request ids that are there, decoded; and by id its row and time."""
-        ids = list(dict.fromkeys(ids))
-        found = {
-            id_: value
-            for id_, value in zip(ids, pending.predictions(ids), strict=True)
-            if value is not None
-        }
-        decoded = self._predictions.decode(list(found.values()))
+    def _asked(self, pending: Pending, ids: list[bytes]) -> Asked:
+        """The predictions of request ids."""
+        values, waiting = pending.asked(ids)
+        there = np.fromiter((value is not None for value in values), bool, len(ids))
+        decoded = self._predictions.decode([value for value in values if value is not None])
         if decoded.failures:
             raise ValueError(f"a pending prediction does not decode: {decoded.failures[0].message}")
-        times = decoded.columns["event_time"].values.tolist()
-        return decoded.columns, {id_: (i, times[i]) for i, id_ in enumerate(found)}
+        times = np.zeros(len(ids), np.int64)
+        times[there] = decoded.columns["event_time"].values
+        return Asked(ids, decoded.columns, np.cumsum(there) - 1, there, times, waiting)
 
     def _at_home(
         self, batch: RecordBatch, decoded: Batch, letters: list[DeadLetter]
-    ) -> tuple[list[int], dict[int, bytes]]:
+    ) -> tuple[npt.NDArray[np.int64], dict[int, bytes]]:
         """The rows of a batch that are good and lie in the partition of their request.
 
         Also those that a client put elsewhere, by position; letters: of what is not good, to
         which those are added that are too large to be moved.
         """
-        bad = {letter.position for letter in letters}
-        index = decoded.index.tolist()
-        rows = [row for row, position in enumerate(index) if position not in bad]
+        rows = np.arange(len(decoded))
+        if letters:
+            rows = rows[~np.isin(decoded.index, [letter.position for letter in letters])]
         ids = [id_.encode() for id_ in decoded.columns["request_id"].values[rows]]
         right = partitions_of(ids, self._task.partitions)
         moves: dict[int, bytes] = {}
         gone: set[int] = set()
         for at in np.flatnonzero(right != batch.partition).tolist():
-            position = index[rows[at]]
+            position = int(decoded.index[rows[at]])
             headers = batch.headers.get(position, ())
             if any(name == REROUTED for name, _ in headers):
                 continue  # the topic has other partitions than the task says: it stays
-            gone.add(rows[at])
+            gone.add(at)
             size = len(batch.values[position] or b"") + len(ids[at])
             size += sum(len(name) + len(value or b"") for name, value in headers)
             if size <= MOST_MOVED_BYTES:
@@ -211,13 +201,13 @@ class Feedback:
                 f"{size} bytes it is too large to be moved; send it keyed by its request id"
             )
             letters.append(DeadLetter(position, "too-large", message, ids[at].decode()))
-        return [row for row in rows if row not in gone] if gone else rows, moves
+        return np.delete(rows, list(gone)) if gone else rows, moves
 
-    def _corrected(self, batch: RecordBatch, decoded: Batch, rows: Sequence[int]) -> Output:
+    def _corrected(self, batch: RecordBatch, decoded: Batch, rows: npt.NDArray[np.int64]) -> Output:
         """Users' own answers, as truths."""
         columns = corrections(decoded, rows)
         values = self._truths.encode(columns, len(rows))
-        positions = decoded.index[np.array(rows, np.int64)].tolist()
+        positions = decoded.index[rows].tolist()
         headers = {i: batch.headers[p] for i, p in enumerate(positions) if p in batch.headers}
         ids = [id_.encode() for id_ in columns["request_id"].values]
         return Output(self._topic["truth"], ids, values, headers)
@@ -226,15 +216,23 @@ class Feedback:
         self,
         batch: RecordBatch,
         predictions: Columns,
-        pairs: Sequence[Pair],
+        heard: Heard,
         letters: list[DeadLetter],
         now_ms: int,
     ) -> list[Output]:
         outputs = []
-        if pairs:
-            columns = outcomes(self._task.kind, predictions, pairs, now_ms)
-            keys = [id_.encode() for id_ in columns["request_id"].values]
-            values = self._outcome.encode(columns, len(keys))
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        parts: list[Columns] = []
+        if heard.firsts is not None:
+            parts.append(first_outcomes(predictions, heard.firsts, now_ms))
+        if heard.pairs:
+            parts.append(outcomes(self._task.kind, predictions, heard.pairs, now_ms))
+        for columns in parts:
+            ids = [id_.encode() for id_ in columns["request_id"].values]
+            keys += ids
+            values += self._outcome.encode(columns, len(ids))
+        if keys:
             outputs.append(Output(self._topic["outcomes"], keys, values))
         if letters:
             outputs.append(self._dead.output(batch, letters, now_ms))
@@ -270,7 +268,6 @@ class Feedback:
         return self._dead.output(origin, letters, now_ms)
 
 
-_NOTHING_SHOWN = Exposure()
 _WORDS = {
     "late-truth": "known more than the label horizon ({h}) after its request",
     "unknown-request": "no prediction for this request id came within the horizon ({h})",
@@ -279,6 +276,21 @@ _WORDS = {
 
 def _failures(decoded: Batch) -> list[DeadLetter]:
     return [DeadLetter(f.position, f.reason, f.message, f.request_id) for f in decoded.failures]
+
+
+def _first_answers(
+    ids: Sequence[bytes], known: Sequence[bytes | None], usable: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """The rows of usable predictions of requests that have none yet.
+
+    Of two answers to one id (a producer that sent a request twice) the first counts.
+    """
+    new = usable & np.fromiter((one is None for one in known), bool, len(ids))
+    rows = np.flatnonzero(new)
+    if len({ids[row] for row in rows.tolist()}) == len(rows):
+        return rows
+    first = {ids[row]: row for row in reversed(rows.tolist())}
+    return np.array(sorted(first.values()), np.int64)
 
 
 def _newest(

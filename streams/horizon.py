@@ -17,6 +17,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 IDLE_MS = 60_000
@@ -81,6 +84,11 @@ class Horizon:
         One that arrives later than that leaves with the next hour that does.
         """
         return max(event_time // HOUR_MS, self.predictions_from)
+
+    def prediction_hours(self, event_times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """`prediction_hour` of many, int64 (n,)."""
+        hours: npt.NDArray[np.int64] = np.maximum(event_times // HOUR_MS, self.predictions_from)
+        return hours
 
     def truth_hour(self, known_at: int) -> int:
         """The hour in which a truth or signal leaves whose prediction does not come."""

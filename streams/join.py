@@ -15,7 +15,7 @@ nobody can tell which truths are in time, and all are kept as they came (`Waitin
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -117,6 +117,7 @@ def too_late(event_time: int, known_at: int, horizon_ms: int) -> bool:
 
 _HELD = struct.Struct(">cIi")
 _SAID = struct.Struct(">qBcI")
+_TIME = struct.Struct(">q")
 _WAITING = struct.Struct(">qqqqI")
 _HELD_MARK, _WAITING_MARK = b"h", b"w"
 
@@ -136,12 +137,43 @@ def pack(known: Known) -> bytes:
     return b"".join(parts)
 
 
-def unpack(raw: bytes) -> Known:
-    """What `pack` made."""
-    if raw[:1] == _WAITING_MARK:
-        return tuple(_waiting(raw))
+def pack_firsts(
+    sources: Sequence[str], known_at: Sequence[int], truths: Sequence[Value]
+) -> list[bytes]:
+    """`pack` of requests of which each has one truth, in time: the common case, many at once."""
+    before = _HELD.pack(_HELD_MARK, 1, 0)
+    after: dict[tuple[str, Value], bytes] = {}
+    packed = []
+    for source, at, truth in zip(sources, known_at, truths, strict=True):
+        # Zero is not remembered: 0.0, -0.0 and False would be one key.
+        end = after.get((source, truth)) if truth or truth is False else None
+        if end is None:
+            kind, value = _value_bytes(truth)
+            name = source.encode()
+            end = _SAID.pack(0, len(name), kind, len(value))[_TIME.size :] + name + value
+            if len(after) < _REMEMBERED:
+                after[source, truth] = end
+        packed.append(before + _TIME.pack(at) + end)
+    return packed
+
+
+_REMEMBERED = 64  # different truths of a batch: classes are few, numbers are not
+
+
+def is_waiting(raw: bytes) -> bool:
+    """Whether it is what `pack` made of truths that wait; of a record's value it is not."""
+    return raw[:1] == _WAITING_MARK
+
+
+def unpack(raw: bytes) -> Held:
+    """What `pack` made of what is held."""
     _, heard, changes = _HELD.unpack_from(raw)
     return Held(heard, changes, tuple(_said(raw)))
+
+
+def unpack_waiting(raw: bytes) -> tuple[Waiting, ...]:
+    """What `pack` made of truths that wait."""
+    return tuple(_waiting(raw))
 
 
 def _waiting(raw: bytes) -> Iterable[Waiting]:

@@ -37,6 +37,34 @@ class Pair(NamedTuple):
     exposure: Exposure = _NOTHING_SHOWN
 
 
+class Firsts(NamedTuple):
+    """Outcomes to be of which each is the first of its request, and of whose exposure nothing is
+    known.
+
+    rows: int64 (n,), of each the prediction's row. truths: the columns of the truth records.
+    """
+
+    rows: npt.NDArray[np.int64]
+    truths: Columns
+
+
+def first_outcomes(predictions: Columns, firsts: Firsts, now_ms: int) -> Columns:
+    """The columns of outcome records of first truths, in order: nothing is touched row by row."""
+    n = len(firsts.rows)
+    nothing = constant(None, n)
+    return {path: column.take(firsts.rows) for path, column in predictions.items()} | {
+        "known_at": firsts.truths["known_at"],
+        "joined_at": constant(now_ms, n),
+        "revision": constant(0, n),
+        "truth": firsts.truths["truth"],
+        "source": firsts.truths["source"],
+        "label": constant("true", n),
+        "weight": constant(1.0, n),
+        **dict.fromkeys(("previous_truth", "previous_source", "previous_weight"), nothing),
+        **dict.fromkeys(("position", "propensity", "shown_role"), nothing),
+    }
+
+
 def outcomes(kind: Kind, predictions: Columns, pairs: Sequence[Pair], now_ms: int) -> Columns:
     """The columns of outcome records of pairs, one or more, in order."""
     n = len(pairs)

@@ -35,8 +35,7 @@ def _together(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
     lengths = np.fromiter(map(len, keys), np.int64, n)
     width = int(lengths.max(initial=0)) // 4 + 1
     # Padded with zeros, so that a tail of one to three bytes is a word by itself.
-    padded = np.array([key.ljust(4 * width, b"\0") for key in keys], f"S{4 * width}")
-    raw = np.frombuffer(padded.tobytes(), "<u4").reshape(n, width)
+    raw = _padded(keys, lengths, 4 * width).view("<u4")
     with np.errstate(over="ignore"):
         h = _SEED ^ lengths.astype(np.uint32)
         for word in range(width - 1):
@@ -50,6 +49,20 @@ def _together(keys: Sequence[bytes]) -> npt.NDArray[np.uint32]:
         h *= _M
         h ^= h >> np.uint32(15)
     return h
+
+
+def _padded(
+    keys: Sequence[bytes], lengths: npt.NDArray[np.int64], width: int
+) -> npt.NDArray[np.uint8]:
+    """The keys' bytes, uint8 (n, width), zeros behind them."""
+    n = len(keys)
+    if n and (lengths == lengths[0]).all():  # as ids mostly are
+        padded = np.zeros((n, width), np.uint8)
+        size = int(lengths[0])
+        padded[:, :size] = np.frombuffer(b"".join(keys), np.uint8).reshape(n, size)
+        return padded
+    joined = b"".join([key.ljust(width, b"\0") for key in keys])
+    return np.frombuffer(joined, np.uint8).reshape(n, width)
 
 
 def _alone(key: bytes) -> int:

@@ -1,20 +1,24 @@
 """What of a partition waits in the store for its partner, and when it leaves.
 
-Keys: ``p`` + request id: a prediction; ``r`` + request id: that the request was rejected, so that
-its truth is expected and makes no outcome; ``t`` + request id: its truths; ``s`` + request id: its
-signals; ``x`` + kind + hour + request id: the index by which an entry leaves; ``e`` + time +
+Keys: ``p`` + request id: a prediction, or the truths that wait for it (so that one look finds
+either); ``t`` + request id: what is known of the truth of a prediction that is there; ``r`` +
+request id: that the request was rejected, so that its truth is expected and makes no outcome;
+``s`` + request id: its signals; ``x`` + kind + hour + …: the index by which entries leave, of
+predictions an entry a batch with their ids, of the others one an entry with its id; ``e`` + time +
 request id: the end of a session that is open; ``w``: how far event time has come.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import Counter
 
 from streams.horizon import HOUR_MS, Horizon
-from streams.join import Held, Known, Waiting, pack, unpack
+from streams.join import Held, Value, Waiting, is_waiting, pack, pack_firsts, unpack, unpack_waiting
 from streams.signals import Signals
 from streams.signals import pack as pack_signals
 from streams.signals import unpack as unpack_signals
@@ -36,12 +40,23 @@ class Pending:
         kept = store.get_many([_HORIZON])[0]
         self.horizon = Horizon.begin(horizon_ms, now_ms, kept, signals=signals)
 
-    def predictions(self, ids: Sequence[bytes]) -> list[bytes | None]:
-        """The prediction of each request id: its record's value, or None."""
-        return self._store.get_many([_PREDICTION + id_ for id_ in ids])
+    def asked(
+        self, ids: Sequence[bytes]
+    ) -> tuple[list[bytes | None], dict[int, tuple[Waiting, ...]]]:
+        """Of each request id its prediction (the record's value), or None.
 
-    def truths(self, ids: Sequence[bytes]) -> list[Known | None]:
-        """What is known of the truth of each request id."""
+        And by position the truths of those whose prediction is not there.
+        """
+        found = self._store.get_many([_PREDICTION + id_ for id_ in ids])
+        waiting = {}
+        for i, raw in enumerate(found):
+            if raw is not None and is_waiting(raw):
+                waiting[i] = unpack_waiting(raw)
+                found[i] = None
+        return found, waiting
+
+    def held(self, ids: Sequence[bytes]) -> list[Held | None]:
+        """What is known of the truth of each request id whose prediction is there."""
         kept = self._store.get_many([_TRUTH + id_ for id_ in ids])
         return [None if raw is None else unpack(raw) for raw in kept]
 
@@ -49,10 +64,19 @@ class Pending:
         """The signals of each request id."""
         return [unpack_signals(raw) for raw in self._store.get_many([_SIGNALS + i for i in ids])]
 
-    def put_prediction(self, id_: bytes, value: bytes, event_time: int) -> None:
-        """Keep the prediction of a request."""
-        self._store.put(_PREDICTION + id_, value)
-        self._store.put(_index(_PREDICTION, self.horizon.prediction_hour(event_time), id_), b"")
+    def put_predictions(
+        self,
+        ids: Sequence[bytes],
+        values: Sequence[bytes | None],
+        event_times: npt.NDArray[np.int64],
+    ) -> None:
+        """Keep the predictions of different requests, one or more."""
+        self._store.put_many([_PREDICTION + id_ for id_ in ids], values)
+        hours = self.horizon.prediction_hours(event_times)
+        for hour in np.unique(hours).tolist():
+            some = [ids[i] for i in np.flatnonzero(hours == hour).tolist()]
+            # The first one's id tells the entry from those of other batches.
+            self._store.put(_index(_PREDICTION, hour, some[0]), _pack_ids(some))
 
     def put_rejected(self, id_: bytes, event_time: int) -> None:
         """Keep that a request was rejected."""
@@ -63,9 +87,19 @@ class Pending:
         """Keep what is known of a request whose prediction is there; it leaves with that."""
         self._store.put(_TRUTH + id_, pack(held))
 
+    def put_firsts(
+        self,
+        ids: Sequence[bytes],
+        sources: Sequence[str],
+        known_at: Sequence[int],
+        truths: Sequence[Value],
+    ) -> None:
+        """Keep the first truths of requests whose predictions are there."""
+        self._store.put_many([_TRUTH + i for i in ids], pack_firsts(sources, known_at, truths))
+
     def put_waiting(self, id_: bytes, waiting: tuple[Waiting, ...]) -> None:
         """Keep the truths of a request whose prediction is not there; the last one is new."""
-        self._store.put(_TRUTH + id_, pack(waiting))
+        self._store.put(_PREDICTION + id_, pack(waiting))
         self._store.put(_index(_TRUTH, waiting[-1].hour, id_), b"")
 
     def met(self, id_: bytes, waiting: tuple[Waiting, ...]) -> None:
@@ -112,66 +146,87 @@ class Pending:
 
     def _expire_predictions(self, first: int, last: int) -> None:
         """Predictions of these hours leave, and with them the truths and signals that they met."""
-        keys = self._leaving(_PREDICTION, first, last)
-        for key in keys:
-            id_ = key[_ID_AT:]
-            self._delete(key, _PREDICTION + id_, _TRUTH + id_)
-            if self.horizon.follows_signals:
-                self._delete(_SIGNALS + id_)
-        EXPIRED.labels("prediction").inc(len(keys))
+        gone = 0
+        for key, packed in self._leaving(_PREDICTION, first, last):
+            self._delete(key)
+            for id_ in unpack_ids(packed):
+                self._delete(_PREDICTION + id_, _TRUTH + id_)
+                if self.horizon.follows_signals:
+                    self._delete(_SIGNALS + id_)
+                gone += 1
+        EXPIRED.labels("prediction").inc(gone)
 
     def _expire_rejected(self, first: int, last: int) -> None:
-        keys = self._leaving(_REJECTED, first, last)
-        predictions = self.predictions([key[_ID_AT:] for key in keys])
-        for key, prediction in zip(keys, predictions, strict=True):
-            self._delete(key, _REJECTED + key[_ID_AT:])
-            if prediction is None:
-                self._delete(_TRUTH + key[_ID_AT:])
+        keys = [key for key, _ in self._leaving(_REJECTED, first, last)]
+        ids = [key[_ID_AT:] for key in keys]
+        _, waiting = self.asked(ids)
+        for i, key in enumerate(keys):
+            self._delete(key, _REJECTED + ids[i])
+            if i in waiting:
+                self._delete(_PREDICTION + ids[i])
 
     def _expire_truths(self, first: int, last: int) -> list[Waiting]:
-        keys = self._leaving(_TRUTH, first, last)
+        keys = [key for key, _ in self._leaving(_TRUTH, first, last)]
         ids = [key[_ID_AT:] for key in keys]
         rejected = self._store.get_many([_REJECTED + id_ for id_ in ids])
         orphans: dict[bytes, tuple[Waiting, ...]] = {}
-        for key, id_, marked, known in zip(keys, ids, rejected, self.truths(ids), strict=True):
-            self._delete(key)
+        self._delete(*keys)
+        for i, waiting in self.asked(ids)[1].items():
             # One that was said again leaves later.
-            if isinstance(known, tuple) and all(one.known_at // HOUR_MS < last for one in known):
-                self._delete(_TRUTH + id_)
-                if marked is None:
-                    orphans[id_] = known
-        found = [truth for known in orphans.values() for truth in known]
+            if all(one.known_at // HOUR_MS < last for one in waiting):
+                self._delete(_PREDICTION + ids[i])
+                if rejected[i] is None:
+                    orphans[ids[i]] = waiting
+        found = [truth for waiting in orphans.values() for truth in waiting]
         EXPIRED.labels("truth").inc(len(found))
         return found
 
     def _expire_signals(self, first: int, last: int) -> None:
         """Signals of these hours leave, unless their prediction came: with that they leave."""
-        keys = self._leaving(_SIGNALS, first, last) if self.horizon.follows_signals else []
+        if not self.horizon.follows_signals:
+            return
+        keys = [key for key, _ in self._leaving(_SIGNALS, first, last)]
         ids = [key[_ID_AT:] for key in keys]
-        gone = 0
-        for key, id_, prediction, kept in zip(
-            keys, ids, self.predictions(ids), self.signals(ids), strict=True
-        ):
-            self._delete(key)
-            if kept and prediction is None and kept[-1].at // HOUR_MS < last:
+        predictions, _ = self.asked(ids)
+        gone: set[bytes] = set()
+        self._delete(*keys)
+        for id_, prediction, kept in zip(ids, predictions, self.signals(ids), strict=True):
+            if kept and prediction is None and kept[-1].at // HOUR_MS < last and id_ not in gone:
                 self._delete(_SIGNALS + id_)
-                gone += len(kept)
-        EXPIRED.labels("signal").inc(gone)
+                gone.add(id_)
+                EXPIRED.labels("signal").inc(len(kept))
 
     def _delete(self, *keys: bytes) -> None:
         for key in keys:
             self._store.delete(key)
 
-    def _leaving(self, kind: bytes, first: int, last: int) -> list[bytes]:
-        """The index's keys of a kind from the first hour to before the last."""
+    def _leaving(self, kind: bytes, first: int, last: int) -> list[tuple[bytes, bytes]]:
+        """The index's entries of a kind from the first hour to before the last."""
         if first >= last:
             return []
-        return [key for key, _ in self._store.scan(_index(kind, first), _index(kind, last))]
+        return self._store.scan(_index(kind, first), _index(kind, last))
 
 
 def _index(kind: bytes, hour: int, id_: bytes = b"") -> bytes:
     # Shifted so that hours before 1970 sort before later ones.
     return _INDEX + kind + struct.pack(">Q", hour + (1 << 62)) + id_
+
+
+def _pack_ids(ids: Iterable[bytes]) -> bytes:
+    # An id has 128 bytes at most: its length fits into one.
+    return b"".join([part for id_ in ids for part in (_LENGTHS[len(id_)], id_)])
+
+
+def unpack_ids(packed: bytes) -> Iterator[bytes]:
+    """The request ids of an entry of the predictions' index."""
+    at = 0
+    while at < len(packed):
+        end = at + 1 + packed[at]
+        yield packed[at + 1 : end]
+        at = end
+
+
+_LENGTHS = [bytes([length]) for length in range(256)]
 
 
 def _session(end: int, id_: bytes = b"") -> bytes:

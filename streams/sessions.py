@@ -8,10 +8,11 @@ that the state gives (`streams.signals`), so it need not be kept to be taken bac
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import Counter
 
 from schemas.codec import Batch
@@ -33,6 +34,7 @@ from streams.signals import (
     weak_label,
 )
 from streams.task import Task
+from streams.truths import Asked
 from streams.weak_labels import SOURCE, USER, WeakLabels
 
 SIGNALS = Counter("weir_signals", "Signals by what became of them", ["verdict"])
@@ -56,7 +58,12 @@ class Sessions:
         self._kinds = frozenset(rules.kinds())
 
     def concerned(
-        self, pending: Pending, decoded: Batch, rows: Sequence[int], newest: int, now_ms: int
+        self,
+        pending: Pending,
+        decoded: Batch,
+        rows: npt.NDArray[np.int64],
+        newest: int,
+        now_ms: int,
     ) -> tuple[int, list[bytes]]:
         """Signals arrive: event time moves on to ``newest``.
 
@@ -71,17 +78,21 @@ class Sessions:
         self,
         pending: Pending,
         decoded: Batch,
-        rows: Sequence[int],
-        ids: Sequence[bytes],
+        rows: npt.NDArray[np.int64],
         before: int,
-        asked: Mapping[bytes, tuple[int, int]],
-        answers: Column | None,
+        asked: Asked,
     ) -> Read:
-        """What signals, some rows of a decoded batch, say of ``ids`` (see `concerned`).
+        """What signals, some rows of a decoded batch, say of requests (see `concerned`).
 
-        before: how far event time had come without them. asked: of each id whose prediction is
-        there its row in ``answers`` and its event time.
+        before: how far event time had come without them. asked: of the requests concerned.
         """
+        ids = asked.ids
+        answers = asked.columns["answer"]
+        asked_at = {
+            id_: at
+            for id_, at, there in zip(ids, asked.event_times.tolist(), asked.there, strict=True)
+            if there
+        }
         old = dict(zip(ids, pending.signals(ids), strict=True))
         new, read = dict(old), Read()
         counts: Counts[str] = Counts()
@@ -90,7 +101,7 @@ class Sessions:
                 counts["unused"] += 1
                 continue
             pending.put_signal_index(id_, signal.at)
-            if id_ in asked and too_late(asked[id_][1], signal.at, self._horizon_ms):
+            if id_ in asked_at and too_late(asked_at[id_], signal.at, self._horizon_ms):
                 counts["late"] += 1
                 continue
             kept = taken(new[id_], signal)
@@ -102,14 +113,13 @@ class Sessions:
             counts["repeated" if kept is new[id_] else "taken"] += 1
             new[id_] = kept
         now = pending.horizon.signals
-        for id_ in ids:
+        for id_, row in zip(ids, asked.rows.tolist(), strict=True):
             if new[id_] is not old[id_]:
                 self._keep(pending, id_, old[id_], new[id_])
-            if id_ in asked:
+            if id_ in asked_at:
                 told = weak_label(self._rules, old[id_], before)
                 label = weak_label(self._rules, new[id_], now)
                 if label is not None and _differ(told, label):
-                    row = asked[id_][0]
                     read.pairs.append(self._pair(row, answers, len(new[id_]), told, label))
         _count(counts)
         return read
@@ -147,9 +157,8 @@ class Sessions:
             pending.move_session(id_, was, ends)
 
     def _pair(
-        self, row: int, answers: Column | None, signals: int, told: Weak | None, label: Weak
+        self, row: int, answers: Column, signals: int, told: Weak | None, label: Weak
     ) -> Pair:
-        assert answers is not None
         answer = answers.values[row]
         truth, weight = self._meaning(label, answer)
         pair = Pair(
@@ -178,29 +187,29 @@ class Sessions:
         return answer, label.weight if label.positive else 0.0
 
 
-def corrections(decoded: Batch, rows: Sequence[int]) -> Columns:
+def corrections(decoded: Batch, rows: npt.NDArray[np.int64]) -> Columns:
     """Truth records of signals of correction: the user's own answer, known when it was given."""
-    columns, taken_rows = decoded.columns, np.array(rows, np.int64)
+    columns = decoded.columns
     return {
-        "request_id": columns["request_id"].take(taken_rows),
-        "known_at": columns["event_time"].take(taken_rows),
-        "truth": Column(columns["truth"].values[taken_rows]),
+        "request_id": columns["request_id"].take(rows),
+        "known_at": columns["event_time"].take(rows),
+        "truth": Column(columns["truth"].values[rows]),
         "source": constant(USER, len(rows)),
         "selection_probability": constant(None, len(rows)),
     }
 
 
-def _signals(decoded: Batch, rows: Sequence[int]) -> Iterable[tuple[int, bytes, Signal]]:
+def _signals(decoded: Batch, rows: npt.NDArray[np.int64]) -> Iterable[tuple[int, bytes, Signal]]:
     columns = decoded.columns
     fields = [_objects(columns[name], rows) for name in ("value", "position", "propensity", "role")]
     ids = columns["request_id"].values[rows]
     times = columns["event_time"].values[rows].tolist()
     kinds = columns["kind"].values[rows]
-    for row, id_, *signal in zip(rows, ids, times, kinds, *fields, strict=True):
+    for row, id_, *signal in zip(rows.tolist(), ids, times, kinds, *fields, strict=True):
         yield row, id_.encode(), Signal(*signal)
 
 
-def _objects(column: Column, rows: Sequence[int]) -> list[object]:
+def _objects(column: Column, rows: npt.NDArray[np.int64]) -> list[object]:
     values: list[object] = column.values[rows].tolist()
     if column.valid is None:
         return values

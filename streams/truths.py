@@ -6,12 +6,15 @@ from collections import Counter as Counts
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import Counter
 
 from schemas.codec import Batch, Codec
+from schemas.columns import Columns
 from streams.dead_letters import DeadLetter
 from streams.join import MOST_TRUTHS, Held, Known, Said, Verdict, Waiting, hear, too_late
-from streams.outcomes import Pair
+from streams.outcomes import Firsts, Pair
 from streams.pending import Pending
 from streams.signals import Exposure
 from streams.task import Task
@@ -23,10 +26,41 @@ Shown = Callable[[bytes], Exposure]
 """How the answer to a request id was shown, as far as is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Of n request ids: their predictions, as far as they are there.
+
+    columns: those predictions, decoded. rows: int64 (n,), of each id its row there. there: bool
+    (n,). event_times: int64 (n,), 0 where there is none. waiting: by position, the truths of ids
+    whose prediction is not there.
+    """
+
+    ids: list[bytes]
+    columns: Columns
+    rows: npt.NDArray[np.int64]
+    there: npt.NDArray[np.bool_]
+    event_times: npt.NDArray[np.int64]
+    waiting: Mapping[int, tuple[Waiting, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """Truths that arrive: their columns, positions in the batch, predictions, and what is held."""
+
+    columns: Columns
+    positions: npt.NDArray[np.int64]
+    asked: Asked
+    held: list[Held | None]
+
+
 @dataclass(slots=True)
 class Heard:
-    """What truths gave: outcomes to be, truths beyond the horizon, and what was set aside."""
+    """What truths gave: outcomes to be, truths beyond the horizon, and what was set aside.
 
+    firsts: truths that are the first of their requests, all together; pairs: any others.
+    """
+
+    firsts: Firsts | None = None
     pairs: list[Pair] = field(default_factory=list)
     late: list[Waiting] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
@@ -45,35 +79,75 @@ class Truths:
         pending: Pending,
         batch: RecordBatch,
         decoded: Batch,
-        rows: Sequence[int],
-        asked: Mapping[bytes, tuple[int, int]],
-        shown: Shown,
+        rows: npt.NDArray[np.int64],
+        asked: Asked,
+        shown: Shown | None,
     ) -> Heard:
-        """Truths arrive: some rows of a decoded batch.
+        """Truths arrive: some rows of a decoded batch; asked: of these rows."""
+        columns = {path: column.take(rows) for path, column in decoded.columns.items()}
+        held = pending.held(asked.ids)
+        came = _Came(columns, decoded.index[rows], asked, held)
+        first = self._firsts(came) if shown is None else np.zeros(len(rows), bool)
+        heard = self._one_by_one(pending, batch, came, np.flatnonzero(~first).tolist(), shown)
+        if first.any():
+            some = np.flatnonzero(first)
+            taken = {path: column.take(some) for path, column in columns.items()}
+            pending.put_firsts(
+                [asked.ids[i] for i in some.tolist()],
+                taken["source"].values.tolist(),
+                taken["known_at"].values.tolist(),
+                taken["truth"].values.tolist(),
+            )
+            heard.firsts = Firsts(asked.rows[some], taken)
+            TRUTHS.labels(Verdict.FIRST.value).inc(len(some))
+        return heard
 
-        asked: of each request id whose prediction is there its row in the predictions' columns
-        and its event time.
-        """
-        columns, heard = decoded.columns, Heard()
-        ids = [id_.encode() for id_ in columns["request_id"].values[rows]]
-        known: dict[bytes, Known | None] = dict(zip(ids, pending.truths(ids), strict=True))
-        times = columns["known_at"].values[rows].tolist()
-        truths = columns["truth"].values[rows].tolist()
-        sources = columns["source"].values[rows].tolist()
-        positions = decoded.index[rows]
-        offsets = batch.offsets[positions].tolist()
-        stamps = batch.timestamps[positions].tolist()
+    def _firsts(self, came: _Came) -> npt.NDArray[np.bool_]:
+        """Of which rows the truth is the only one of its request so far, and in time."""
+        asked = came.asked
+        known_at = came.columns["known_at"].values
+        first: npt.NDArray[np.bool_] = asked.there & (
+            known_at - asked.event_times <= self._horizon_ms
+        )
+        n = len(first)
+        first &= np.fromiter((one is None for one in came.held), bool, n)
+        if len(set(asked.ids)) < n:
+            often = Counts(asked.ids)
+            first &= np.fromiter((often[id_] == 1 for id_ in asked.ids), bool, n)
+        return first
+
+    def _one_by_one(
+        self,
+        pending: Pending,
+        batch: RecordBatch,
+        came: _Came,
+        some: Sequence[int],
+        shown: Shown | None,
+    ) -> Heard:
+        heard = Heard()
+        if not some:
+            return heard
+        asked, columns = came.asked, came.columns
+        times, truths, sources = (
+            columns[name].values.tolist() for name in ("known_at", "truth", "source")
+        )
+        offsets = batch.offsets[came.positions].tolist()
+        stamps = batch.timestamps[came.positions].tolist()
+        known: dict[bytes, Known | None] = {}
+        for i in some:
+            known.setdefault(asked.ids[i], came.held[i] or asked.waiting.get(i))
         counts: Counts[Verdict] = Counts()
         changed: dict[bytes, Held] = {}
-        for i, (id_, position) in enumerate(zip(ids, positions.tolist(), strict=True)):
+        for i in some:
+            id_, position = asked.ids[i], int(came.positions[i])
             value = batch.values[position]
             assert value is not None
-            before, prediction = known[id_], asked.get(id_)
+            before = known[id_]
             if _records(before) >= MOST_TRUTHS:
                 message = f"its request has {MOST_TRUTHS} truths already, and no more are taken"
                 heard.letters.append(DeadLetter(position, "invalid", message, id_.decode()))
                 continue
-            if prediction is None:
+            if not asked.there[i]:
                 hour = pending.horizon.truth_hour(times[i])
                 one = Waiting(times[i], hour, offsets[i], stamps[i], value)
                 waiting = (*before, one) if isinstance(before, tuple) else (one,)
@@ -82,8 +156,7 @@ class Truths:
                 counts[Verdict.WAITING] += 1
                 continue
             held = before if isinstance(before, Held) else _NOTHING_HELD
-            row, event_time = prediction
-            if too_late(event_time, times[i], self._horizon_ms):
+            if too_late(int(asked.event_times[i]), times[i], self._horizon_ms):
                 heard.late.append(Waiting(times[i], 0, offsets[i], stamps[i], value))
                 known[id_] = changed[id_] = held.heard_more()
                 counts[Verdict.LATE] += 1
@@ -92,7 +165,8 @@ class Truths:
             known[id_] = changed[id_] = now
             counts[verdict] += 1
             if now.changes > held.changes:
-                heard.pairs.append(_pair(row, held.holds, now, shown(id_)))
+                exposure = Exposure() if shown is None else shown(id_)
+                heard.pairs.append(_pair(int(asked.rows[i]), held.holds, now, exposure))
         for id_, held in changed.items():
             pending.put_held(id_, held)
         _count(counts)
@@ -102,7 +176,7 @@ class Truths:
         self,
         pending: Pending,
         waiting: Sequence[tuple[bytes, int, int, tuple[Waiting, ...]]],
-        shown: Shown,
+        shown: Shown | None,
     ) -> Heard:
         """Predictions arrive that truths have waited for.
 
@@ -134,7 +208,8 @@ class Truths:
             pending.met(id_, truths)
             pending.put_held(id_, held)
             if held.holds is not None:
-                heard.pairs.append(_pair(row, None, held, shown(id_)))
+                exposure = Exposure() if shown is None else shown(id_)
+                heard.pairs.append(_pair(row, None, held, exposure))
         _count(counts)
         return heard
 

@@ -11,6 +11,8 @@ import numpy as np
 from schemas.codec import Codec
 from streams.codecs import codecs
 from streams.feedback import Feedback
+from streams.join import is_waiting
+from streams.pending import unpack_ids
 from streams.store import Stores
 from streams.task import Task
 from streams.transport.batch import Headers, Output, RecordBatch
@@ -117,7 +119,7 @@ class Joining:
         self.feedback.close()
         self.outputs.clear()
         store = self.stores.get("feedback", 0)
-        for key in self.state():
+        for key in self._stored():
             store.delete(key)
         store.seal(dict.fromkeys(store.offsets, 0))()
 
@@ -160,13 +162,26 @@ class Joining:
         return [self.codecs[record].read(value) for _, value, _ in rows]
 
     def state(self, partition: int = 0) -> dict[bytes, bytes]:
-        """All that the store holds."""
+        """All that the store holds; the index of predictions, which has an entry a batch, by id."""
+        found: dict[bytes, bytes] = {}
+        for key, value in self._stored(partition).items():
+            if key[:2] == b"xp":
+                found |= {key[:10] + id_: b"" for id_ in unpack_ids(value)}
+            else:
+                found[key] = value
+        return found
+
+    def _stored(self, partition: int = 0) -> dict[bytes, bytes]:
         store = self.stores.get("feedback", partition)
         return dict(store.scan(b"\x01", b"\xff" * 200))
 
-    def waiting(self) -> set[bytes]:
-        """The predictions and truths in the store, by kind and request id."""
-        return {key for key in self.state() if key[:1] in (b"p", b"r", b"t")}
+    def waiting(self, partition: int = 0) -> set[bytes]:
+        """What is in the store by request id: p a prediction, r a rejection, t truths."""
+        return {
+            (b"t" if key[:1] == b"p" and is_waiting(value) else key[:1]) + key[1:]
+            for key, value in self.state(partition).items()
+            if key[:1] in (b"p", b"r", b"t")
+        }
 
 
 def net(outcomes: Iterable[dict[str, Any]], label: str = "true") -> dict[str, Any]:

@@ -6,7 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.join import Held, Known, Rank, Said, Verdict, Waiting, hear, pack, too_late, unpack
+from streams.join import (
+    Held,
+    Rank,
+    Said,
+    Value,
+    Verdict,
+    Waiting,
+    hear,
+    is_waiting,
+    pack,
+    pack_firsts,
+    too_late,
+    unpack,
+    unpack_waiting,
+)
 
 LONG = st.integers(-(2**63), 2**63 - 1)
 SOURCES = ("system", "labeller", "user")
@@ -19,9 +33,26 @@ HELD = st.builds(
 rank: Rank = SOURCES.index
 
 
-@given(st.lists(WAITING, max_size=5).map(tuple) | HELD)
-def test_what_is_known_reads_back_as_it_was_kept(known: Known) -> None:
-    assert unpack(pack(known)) == known
+@given(st.lists(WAITING, min_size=1, max_size=5).map(tuple), HELD)
+def test_what_is_known_reads_back_as_it_was_kept(waiting: tuple[Waiting, ...], held: Held) -> None:
+    assert is_waiting(pack(waiting))
+    assert unpack_waiting(pack(waiting)) == waiting
+    assert not is_waiting(pack(held))
+    assert unpack(pack(held)) == held
+
+
+@pytest.mark.parametrize(
+    "values", [st.booleans(), st.text(max_size=3), st.floats(allow_nan=False)], ids=str
+)
+@given(data=st.data())
+def test_first_truths_are_packed_together_as_one_by_one(
+    values: st.SearchStrategy[Value], data: st.DataObject
+) -> None:
+    said = data.draw(st.lists(st.builds(Said, st.sampled_from(SOURCES), LONG, values), max_size=9))
+    together = pack_firsts(
+        [one.source for one in said], [one.known_at for one in said], [one.truth for one in said]
+    )
+    assert together == [pack(hear(Held(), one, rank)[0]) for one in said]
 
 
 def told(*truths: Said) -> list[Verdict]:

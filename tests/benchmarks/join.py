@@ -1,0 +1,237 @@
+"""The join with many predictions pending: its rate and its memory, beside the serving stage's rate.
+
+    python -m tests.benchmarks.join [--pending 10000000] [--joined 500000] [--json]
+
+In this process and without a broker: requests go through the serving stage, its predictions through
+the feedback stage and into its stores on disk, four partitions, each batch written as after its
+commit. With so many pending, new requests go on coming, and for each one a truth of a request
+chosen at random among the pending ones, the hardest order for a store on disk. Rates are records a
+second of a stage's own time, one thread: of serving, requests; of the join, predictions while the
+stores fill, then predictions and truths. Resident memory is the whole process's, its largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from threadpoolctl import threadpool_limits
+
+from schemas.columns import Column, constant
+from schemas.topics import BY_NAME
+from streams.app import clock
+from streams.codecs import codecs
+from streams.feedback import Feedback
+from streams.partitioner import partitions_of
+from streams.serving import Served, Serving
+from streams.store import Stores
+from streams.training.fitting import bare_version
+from streams.training.train import train
+from streams.transport.batch import RecordBatch
+from tests.benchmarks.task import NAMES, Bench, history, inputs
+
+PENDING = 10_000_000
+JOINED = 500_000
+BATCH = 8000
+"""Requests in a batch: what gathers in about 100 ms at the serving agent's rate."""
+SPAN_MS = 1_800_000
+"""Of event time, over which the pending requests are spread: less than the label horizon."""
+
+
+@dataclass
+class Stage:
+    """Seconds that a stage has worked, and on how many records."""
+
+    records: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Records a second."""
+        return self.records / self.seconds if self.seconds else 0.0
+
+
+class World:
+    """The two stages, and what goes through them."""
+
+    def __init__(self, folder: Path, pending: int) -> None:
+        self.codecs = codecs(Bench)
+        self._stores = Stores(folder / "state")
+        trained = train(Bench, history(), "bench").contents
+        version = bare_version(Bench, trained.model, trained.gate, trained.samples)
+        version.threshold = trained.threshold
+        served = Served(version, "champion")
+        self._serving = Serving(Bench, self.codecs, lambda: served, "bench", clock)
+        self._feedback = Feedback(Bench, self.codecs, self._stores, clock)
+        self._features = inputs(64 * BATCH, seed=5)
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._start = clock() - SPAN_MS
+        self._step = SPAN_MS / (2 * pending)
+        self.asked = 0
+        self.serving, self.filling, self.joining = Stage(), Stage(), Stage()
+        self.resident = 0
+
+    def ask(self, into: Stage) -> None:
+        """A batch of requests through serving, its predictions through the join."""
+        values = self._requests()
+        batch = RecordBatch(
+            BY_NAME["requests"].topic(Bench.name),
+            0,
+            np.arange(len(values), dtype=np.int64),
+            np.full(len(values), clock(), np.int64),
+            [None] * len(values),
+            values,
+        )
+        began = time.perf_counter()
+        outputs = self._serving(batch).outputs
+        self.serving.seconds += time.perf_counter() - began
+        self.serving.records += len(values)
+        made = outputs[0]
+        self._join("predictions", [key or b"" for key in made.keys], made.values, into)
+
+    def answer(self, numbers: Any, into: Stage) -> None:
+        """Truths of the requests of these numbers."""
+        n = len(numbers)
+        ids = self._ids(numbers)
+        columns = {
+            "request_id": Column(ids),
+            "known_at": constant(clock(), n),
+            "truth": Column(numbers % 3 == 0),
+            "source": constant("system", n),
+            "selection_probability": constant(None, n),
+        }
+        values = self.codecs["truth"].encode(columns, n)
+        self._join("truth", [id_.encode() for id_ in ids], values, into)
+
+    def close(self) -> None:
+        """Close the stores."""
+        self._feedback.close()
+        self._stores.close()
+
+    def _requests(self) -> list[bytes | None]:
+        numbers = np.arange(self.asked, self.asked + BATCH)
+        self.asked += BATCH
+        x = self._features[(numbers[0] % (63 * BATCH)) :][:BATCH]
+        columns = {
+            "request_id": Column(self._ids(numbers)),
+            "event_time": Column((self._start + numbers * self._step).astype(np.int64)),
+            "entity": constant(None, BATCH),
+            "features": constant(True, BATCH),
+            **{f"features.{name}": Column(x[:, i]) for i, name in enumerate(NAMES)},
+        }
+        return list(self.codecs["request"].encode(columns, BATCH))
+
+    @staticmethod
+    def _ids(numbers: Any) -> Any:
+        ids = np.empty(len(numbers), object)
+        ids[:] = [f"request-{number:012d}" for number in numbers.tolist()]
+        return ids
+
+    def _join(self, name: str, keys: list[bytes], values: Sequence[bytes], into: Stage) -> None:
+        for batch in self._parted(name, keys, values):
+            began = time.perf_counter()
+            result = self._feedback(batch)
+            assert result.after_commit is not None
+            result.after_commit()
+            into.seconds += time.perf_counter() - began
+            into.records += len(batch)
+        self.resident = max(self.resident, psutil.Process().memory_info().rss)
+
+    def _parted(
+        self, name: str, keys: list[bytes], values: Sequence[bytes]
+    ) -> Iterator[RecordBatch]:
+        """Records as the partitions of their topic have them."""
+        topic = BY_NAME[name].topic(Bench.name)
+        where = partitions_of(keys, Bench.partitions)
+        for partition in range(Bench.partitions):
+            rows = np.flatnonzero(where == partition).tolist()
+            first = self._offsets.get((name, partition), 0)
+            self._offsets[name, partition] = first + len(rows)
+            yield RecordBatch(
+                topic,
+                partition,
+                np.arange(first, first + len(rows), dtype=np.int64),
+                np.full(len(rows), clock(), np.int64),
+                [keys[row] for row in rows],
+                [values[row] for row in rows],
+            )
+
+
+def measure(pending: int, joined: int, folder: Path) -> dict[str, Any]:
+    """Fill the stores, then join; the figures."""
+    world = World(folder, pending)
+    before = psutil.Process().memory_info().rss
+    began = time.monotonic()
+    while world.asked < pending:
+        world.ask(world.filling)
+        if world.asked % (125 * BATCH) == 0:
+            say(
+                f"  {world.asked:,} pending after {time.monotonic() - began:.0f} s: "
+                f"{world.filling.rate:,.0f} predictions/s into the stores, "
+                f"serving {world.serving.rate:,.0f}/s, {world.resident / 1e6:,.0f} MB resident"
+            )
+    filled = world.resident
+    # Each request once: a truth of another that was joined before would only correct it.
+    chosen = np.random.default_rng(6).permutation(pending)[:joined]
+    for first in range(0, len(chosen), BATCH):
+        world.ask(world.joining)
+        world.answer(chosen[first : first + BATCH], world.joining)
+    world.close()
+    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return {
+        "pending": pending,
+        "resident_mb": round(world.resident / 1e6),
+        "resident_mb_before": round(before / 1e6),
+        "resident_mb_filled": round(filled / 1e6),
+        "disk_mb": round(disk / 1e6),
+        "fill_records_per_s": round(world.filling.rate),
+        "records_per_s": round(world.joining.rate),
+        "serving_records_per_s": round(world.serving.rate),
+    }
+
+
+def run(pending: int, joined: int, where: Path | None = None) -> dict[str, Any]:
+    """`measure` in a temporary folder, with the threads of a worker."""
+    folder = Path(tempfile.mkdtemp(prefix="weir-join-", dir=where))
+    try:
+        with threadpool_limits(limits=1):
+            return measure(pending, min(joined, pending), folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def say(line: str) -> None:
+    """Progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pending", type=int, default=PENDING, metavar="N")
+    parser.add_argument("--joined", type=int, default=JOINED, metavar="N")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where the stores are kept")
+    parser.add_argument("--json", action="store_true", help="print the JSON object only")
+    chosen = parser.parse_args()
+    os.environ.setdefault("WEIR_BENCH_TASK", "bench")
+    figures = run(chosen.pending, chosen.joined, chosen.folder)
+    if not chosen.json:
+        ratio = figures["records_per_s"] / figures["serving_records_per_s"]
+        print(f"{figures['pending']:,} pending, {figures['resident_mb']:,} MB resident")
+        print(f"join {figures['records_per_s']:,} records/s, {ratio:.2f} of the serving stage's")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
