@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schemas.features import Boolean, Category, Integer, Number
-    from streams.task import Binary, MultiClass, Regression, Task, Window
+    from streams.task import Binary, MultiClass, Regression, Task, Window, Windowed
     from streams.weak_labels import Dwell, WeakLabels
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Task",
     "WeakLabels",
     "Window",
+    "Windowed",
 ]
 
 

@@ -12,6 +12,7 @@ from services.command import (
     bench,
     contracts,
     demo,
+    evaluate,
     faults,
     init,
     lifecycle,
@@ -61,6 +62,7 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.add_typer(verify.app, name="verify")
+    app.add_typer(evaluate.app, name="evaluate")
     return app
 
 
