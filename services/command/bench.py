@@ -27,8 +27,8 @@ def bench(
         bool,
         typer.Option(
             "--sweep",
-            help="Instead: what a request costs by features, batch size and model; "
-            "when gate and cache pay.",
+            help="Instead: what a request costs by features, batch size, model, partitions and "
+            "versions in service; when gate and cache pay.",
         ),
     ] = False,
     report: Annotated[
@@ -43,8 +43,8 @@ def bench(
     """
     if not (ROOT / "tests" / "benchmarks" / "bench.py").exists():
         raise CommandError("the benchmark is in Weir's source tree; run it in a checkout", code=2)
-    if sweep and (quick or only or report):
-        raise CommandError("--sweep goes with --json only", code=2)
+    if sweep and (quick or only):
+        raise CommandError("--sweep goes with --json and --report only", code=2)
     arguments = [sys.executable, "-m", f"tests.benchmarks.{'sweep' if sweep else 'bench'}"]
     arguments += ["--json"] * json + ["--quick"] * quick
     arguments += ["--only", only] if only else []

@@ -59,6 +59,7 @@ SERVING_ONLY = System(
 )
 EXTRA = (TWO_WORKERS, SERVING_ONLY)
 WARM_UP_RATE, WARM_UP_S = 1000, 3.0
+COMPILER_SHARE = 0.1  # of a core: below it the broker's compiler has next to nothing left
 RATES = (1000, 5000, 10_000)
 
 
@@ -68,20 +69,27 @@ class Size:
 
     backlog: int
     seconds: float
+    warm_up_s: float
     rates: tuple[int, ...] = RATES
 
 
-FULL = Size(200_000, 20.0)
-QUICK = Size(40_000, 5.0)
+FULL = Size(200_000, 20.0, 120.0)
+QUICK = Size(40_000, 5.0, 40.0)
 
 
 @dataclass
 class Measured:
-    """What one system did."""
+    """What one system did.
+
+    cpu_us, broker_us: CPU time of its processes, and of the broker for it, a request of the backlog
+    (so many seconds a million requests). resident_mb: its memory after that.
+    """
 
     system: System
     backlog: Backlog | None = None
     cpu_us: float = 0.0
+    broker_us: float = 0.0
+    resident_mb: float = 0.0
     latency: dict[int, Latency] = field(default_factory=dict)
 
 
@@ -92,13 +100,13 @@ def measure(stage: Stage, system: System, size: Size, rates: tuple[int, ...]) ->
     first = True
     while first or left:
         with stage.running(system) as running:
-            load = Load(stage.bootstrap, running.requests, running.predictions, running.codec)
+            load = load_of(stage, running)
             load.until_answered()
             load.latency(WARM_UP_RATE, WARM_UP_S)
             _wait_until_idle(running)
             load.until_answered()
             if first:
-                _backlog(load, running, measured, int(size.backlog * system.backlog))
+                _backlog(stage, load, running, measured, int(size.backlog * system.backlog))
                 first = False
             _wait_until_idle(running)
             while left:
@@ -114,12 +122,40 @@ def measure(stage: Stage, system: System, size: Size, rates: tuple[int, ...]) ->
     return measured
 
 
-def _backlog(load: Load, running: Running, measured: Measured, n: int) -> None:
-    before = running.cpu_s()
+def load_of(stage: Stage, running: Running) -> Load:
+    """The load generator for a system that runs."""
+    return Load(
+        stage.bootstrap, running.requests, running.predictions, running.codec, running.partitions
+    )
+
+
+def warm_up(stage: Stage, most_s: float) -> None:
+    """Let the broker's JVM compile what it does often, which takes it minutes of half a core.
+
+    Until it is done with that, or for `most_s` seconds: whoever is measured first would pay for it.
+    """
+    say("warming the broker up")
+    began = time.monotonic()
+    with stage.running(SYSTEMS[0]) as running:
+        load = load_of(stage, running)
+        load.until_answered()
+        share = 1.0
+        while share > COMPILER_SHARE and time.monotonic() - began < most_s:
+            before, since = stage.compiler_cpu_s(), time.monotonic()
+            load.latency(WARM_UP_RATE * 5, WARM_UP_S)
+            share = (stage.compiler_cpu_s() - before) / (time.monotonic() - since)
+            say(f"  its compiler takes {share:.2f} of a core")
+        load.close()
+
+
+def _backlog(stage: Stage, load: Load, running: Running, measured: Measured, n: int) -> None:
+    before, broker_before = running.cpu_s(), stage.broker_cpu_s()
     measured.backlog = load.backlog(n)
     running.check()
     _wait_until_idle(running)
     measured.cpu_us = (running.cpu_s() - before) / n * 1e6
+    measured.broker_us = (stage.broker_cpu_s() - broker_before) / n * 1e6
+    measured.resident_mb = running.resident_mb()
     backlog = measured.backlog
     say(
         f"  backlog of {n:,}: {backlog.rate:,.0f} records/s, all in {backlog.seconds:.1f} s, "
@@ -146,9 +182,7 @@ def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[
         say(f"load average before: {circumstances['load_average']}")
         results = []
         wanted = [s for s in (*SYSTEMS, *EXTRA) if not only or s.name in only]
-        if not only:  # the broker's JVM compiles what it does often: not on the first one's account
-            say("warming the broker up")
-            measure(stage, SYSTEMS[-1], Size(min(size.backlog, 100_000), 1.0), ())
+        warm_up(stage, size.warm_up_s)
         for system in wanted:
             say(f"{system.title}, {system.delivery}")
             rates = () if system in EXTRA else size.rates
@@ -208,7 +242,7 @@ def main() -> None:
         sys.exit("weir bench: the peers' environment .venv-bench is missing; `make bench` makes it")
     os.environ.setdefault("WEIR_BENCH_TASK", "bench")
     size = QUICK if chosen.quick else FULL
-    size = Size(chosen.backlog or size.backlog, chosen.seconds or size.seconds)
+    size = Size(chosen.backlog or size.backlog, chosen.seconds or size.seconds, size.warm_up_s)
     folder = Path(tempfile.mkdtemp(prefix="weir-bench-"))
     began = datetime.now(UTC)
     try:

@@ -136,11 +136,13 @@ class Reader(threading.Thread):
 class Load:
     """Publishes requests to one topic and reads the predictions of another."""
 
-    def __init__(self, bootstrap: str, requests: str, predictions: str, codec: Codec) -> None:
+    def __init__(
+        self, bootstrap: str, requests: str, predictions: str, codec: Codec, partitions: int
+    ) -> None:
         self._bootstrap = bootstrap
         self._requests = requests
         self._predictions = predictions
-        self._partitions = 4
+        self._partitions = partitions
         self._codec = codec
         config = {
             "bootstrap.servers": bootstrap,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tests.benchmarks.bench import Measured
     from tests.benchmarks.load import Latency
 
-BEGIN, END = "<!-- weir bench: begin -->", "<!-- weir bench: end -->"
 PLOT = Path(__file__).with_name("plot.py")
 
 
@@ -38,12 +37,13 @@ def circumstances() -> dict[str, Any]:
 def rows(results: list[Measured]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of the one table."""
     rates = sorted({rate for m in results for rate in m.latency})
-    titles = ["system", "delivery", "records/s", "CPU µs/record"]
+    titles = ["system", "delivery", "records/s", "CPU µs/record", "broker's", "memory, MB"]
     titles += [f"p50 / p99 / p99.9 / max, ms, at {rate:,}/s" for rate in rates]
     cells = []
     for m in results:
         rate = f"{m.backlog.rate:,.0f}" if m.backlog else ""
-        row = [m.system.title, m.system.delivery, rate, f"{m.cpu_us:.0f}"]
+        row = [m.system.title, m.system.delivery, rate, f"{m.cpu_us:.0f}", f"{m.broker_us:.0f}"]
+        row.append(f"{m.resident_mb:.0f}")
         row += [_latency(m.latency.get(offered)) for offered in rates]
         cells.append(row)
     return titles, cells
@@ -88,6 +88,13 @@ def aims(figures: dict[str, Any]) -> list[list[str]]:
         if p99 is not None:
             what = f"p99 at 5,000/s, {system[5:].replace('_', ' ')}, ms"
             found.append((what, p99, f"< {most}", p99 < most))
+    mine, bare = (
+        figures["latency_ms"].get(name, {}).get("5000", {}).get("p99")
+        for name in ("weir_exactly_once", "limit_exactly_once")
+    )
+    if mine and bare:
+        what = "p99 at 5,000/s, exactly once, over the transactional loop's"
+        found.append((what, mine / bare, "< 1: ahead of it", mine < bare))
     return [[what, f"{value:.2f}", aim, "yes" if met else "no"] for what, value, aim, met in found]
 
 
@@ -136,9 +143,9 @@ def write(
             f"{facts['load_average']}; backlog of {size.backlog:,} requests (less for slow "
             f"systems), {size.seconds:g} s at each rate.",
             "",
-            *_markdown(titles, cells, left=2),
+            *markdown(titles, cells, left=2),
             "",
-            *_markdown(["aim", "found", "wanted", "met"], aims(figures), left=1),
+            *markdown(["aim", "found", "wanted", "met"], aims(figures), left=1),
             "",
             f"![Records per second, and latency]({image.relative_to(page.parent)})",
             "",
@@ -147,9 +154,17 @@ def write(
             "```",
         ]
     )
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    put(page, "bench", text)
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Put figures in place of the old ones; the page's own words stay."""
+    begin, end = f"<!-- weir {name}: begin -->", f"<!-- weir {name}: end -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page} has no place for figures: {begin} … {end}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def _kept_up(m: Measured) -> dict[str, list[float]]:
@@ -161,6 +176,7 @@ def _kept_up(m: Measured) -> dict[str, list[float]]:
     }
 
 
-def _markdown(titles: list[str], cells: list[list[str]], left: int) -> list[str]:
+def markdown(titles: list[str], cells: list[list[str]], left: int) -> list[str]:
+    """A table's lines."""
     lines = [titles, ["---" if i < left else "---:" for i in range(len(titles))], *cells]
     return [f"| {' | '.join(line)} |" for line in lines]

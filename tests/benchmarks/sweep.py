@@ -1,10 +1,12 @@
 """`weir bench --sweep`: what a request costs as the work grows, and when gate and cache pay.
 
-    python -m tests.benchmarks.sweep [--json]
+    python -m tests.benchmarks.sweep [--json] [--report docs/performance.md]
 
-Times the serving stage alone, from the bytes of requests to the bytes of predictions, in this
-process and on one thread: decode, validate, gate, infer, encode. Kafka costs what it costs whatever
-the model is; `weir bench` measures it. Each figure is the least of several runs, in µs a request.
+By features, batch size and model, with and without gate and cache: the serving stage alone, from
+the bytes of requests to the bytes of predictions, in this process and on one thread (decode,
+validate, gate, infer, encode). Each figure is the least of several runs, in µs a request.
+
+By partitions and by versions in service: the whole system on a broker (`sweep_system`).
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,7 @@ from streams.serving import Served, Serving
 from streams.training.fitting import bare_version
 from streams.transport.batch import RecordBatch
 from streams.version import Version
+from tests.benchmarks import report, sweep_system
 
 FEATURES, BATCH, DEFERRED = 20, 500, 0.1
 ROUNDS, SECONDS = 5, 0.2
@@ -236,6 +240,7 @@ def sweep() -> dict[str, Any]:
             for g in gates()
         ],
         "cache": caches(),
+        **sweep_system.sweep(say),
     }
 
 
@@ -283,6 +288,7 @@ def tables(found: dict[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
                 for g in found["gate"]
             ],
         ),
+        *sweep_system.tables(found),
         (
             ["cache", "repeat", "without", "with", "pays"],
             [
@@ -315,11 +321,18 @@ def main() -> None:
     """Measure and print; the last line is one JSON object."""
     parser = argparse.ArgumentParser(prog="weir bench --sweep", description=__doc__.split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the JSON object only")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="renew this page's figures")
     chosen = parser.parse_args()
+    began = datetime.now(UTC)
     with one_thread():
         found = sweep()
     if not chosen.json:
         show(found)
+    if chosen.report:
+        lines = [f"Measured on {began:%Y-%m-%d %H:%M} UTC."]
+        for titles, rows in tables(found):
+            lines += ["", *report.markdown(titles, rows, left=1)]
+        report.put(chosen.report, "sweep", "\n".join(lines))
     print(json.dumps(found))
 
 

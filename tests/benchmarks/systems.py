@@ -35,7 +35,6 @@ PEERS = Path(__file__).parent / "peers"
 PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 REFERENCE = f"{Path(bench_task.__file__)}:Bench"
 KEY = b"a benchmark's key"
-PARTITIONS = 4
 
 # One thread of BLAS or OpenMP each: two cores are shared with the broker.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -71,6 +70,8 @@ class System:
     module: str = "streams.app"
     workers: int = 1
     backlog: float = 1.0
+    partitions: int = 4
+    shadows: int = 0
 
 
 @dataclass
@@ -80,12 +81,17 @@ class Running:
     requests: str
     predictions: str
     codec: Codec
+    partitions: int
     children: list[Child] = field(default_factory=list)
 
     def cpu_s(self) -> float:
         """CPU seconds of its processes so far."""
         times = [psutil.Process(child.pid).cpu_times() for child in self.children]
         return float(sum(t.user + t.system for t in times))
+
+    def resident_mb(self) -> float:
+        """Memory of its processes now."""
+        return sum(psutil.Process(child.pid).memory_info().rss for child in self.children) / 1e6
 
     def check(self) -> None:
         """RuntimeError where one of its processes has ended."""
@@ -101,7 +107,7 @@ def fresh_stage(folder: Path) -> Iterator[Stage]:
     process = Child(broker.command(), {}, folder / "broker.log")
     try:
         broker.wait_until_ready(alive=lambda: not process.has_ended())
-        yield Stage(broker.bootstrap, folder)
+        yield Stage(broker.bootstrap, folder, process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -110,8 +116,9 @@ def fresh_stage(folder: Path) -> Iterator[Stage]:
 class Stage:
     """The broker, and a folder for all that the systems keep."""
 
-    def __init__(self, bootstrap: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, folder: Path, broker_pid: int) -> None:
         self.bootstrap = bootstrap
+        self._broker = psutil.Process(broker_pid)
         self.folder = folder
         self._count = 0
         self._write_for_peers()
@@ -125,6 +132,24 @@ class Stage:
         model = bench_task.Bench.candidates["logistic"]
         model.fit(rows[bench_task.NAMES].to_numpy(), rows["label"])
         joblib.dump(model, self.folder / "model.joblib")
+
+    def broker_cpu_s(self) -> float:
+        """CPU seconds of the broker so far."""
+        times = self._broker.cpu_times()
+        return float(times.user + times.system)
+
+    def compiler_cpu_s(self) -> float:
+        """CPU seconds that the broker's JVM has spent on compiling what it does often.
+
+        By the names of its threads, which Linux alone tells; elsewhere 0.
+        """
+        spent = 0.0
+        for thread in self._broker.threads():
+            name = Path(f"/proc/{self._broker.pid}/task/{thread.id}/comm")
+            with contextlib.suppress(OSError):
+                if name.read_text().startswith(("C1 Comp", "C2 Comp")):
+                    spent += thread.user_time + thread.system_time
+        return spent
 
     @contextlib.contextmanager
     def running(self, system: System) -> Iterator[Running]:
@@ -148,11 +173,14 @@ class Stage:
 
     def _peer(self, system: System, name: str) -> Running:
         running = Running(
-            f"{name}.requests", f"{name}.predictions", codecs(load_task(REFERENCE))["request"]
+            f"{name}.requests",
+            f"{name}.predictions",
+            codecs(load_task(REFERENCE))["request"],
+            system.partitions,
         )
         client = AdminClient({"bootstrap.servers": self.bootstrap})
         made = client.create_topics(
-            [NewTopic(t, PARTITIONS, -1) for t in (running.requests, running.predictions)]
+            [NewTopic(t, system.partitions, -1) for t in (running.requests, running.predictions)]
         )
         for future in made.values():
             future.result(30)
@@ -172,12 +200,16 @@ class Stage:
     def _weir(self, system: System, name: str) -> Running:
         home = self.folder / name
         os.environ["WEIR_BENCH_TASK"] = name
+        os.environ["WEIR_BENCH_PARTITIONS"] = str(system.partitions)
         task = load_task(REFERENCE)
         contract = Contract.of(task, REFERENCE)
         contracts.record(contract, home)
         create_topics(contract, {"bootstrap.servers": self.bootstrap})
-        self._put_in_service(task, home)
-        running = Running(f"{name}.requests", f"{name}.predictions", codecs(task)["request"])
+        for number in range(1 + system.shadows):
+            self._put_in_service(task, home, number)
+        running = Running(
+            f"{name}.requests", f"{name}.predictions", codecs(task)["request"], system.partitions
+        )
         ports = []
         for worker in range(system.workers):
             ports.append(free_port())
@@ -186,6 +218,7 @@ class Stage:
                 "WEIR_HOME": str(home),
                 "WEIR_TASK": REFERENCE,
                 "WEIR_BENCH_TASK": name,
+                "WEIR_BENCH_PARTITIONS": str(system.partitions),
                 "WEIR_BOOTSTRAP": self.bootstrap,
                 "WEIR_HEALTH_PORT": str(ports[-1]),
                 "WEIR_SIGNING_KEY": KEY.decode(),
@@ -197,14 +230,15 @@ class Stage:
         _wait_until_shared(running, ports)
         return running
 
-    def _put_in_service(self, task: Task, home: Path) -> None:
-        trained = train(task, bench_task.history(), "first")
+    def _put_in_service(self, task: Task, home: Path, number: int) -> None:
+        """Train and announce: number 0 answers, the others are shadows, of other rows each."""
+        trained = train(task, bench_task.history().iloc[100 * number :], "first")
         if trained.contents.gate is None:
             raise RuntimeError(f"training found no gate: {trained.contents.gate_metrics}")
         info = save_bundle(home / "artifacts", task, trained.contents, KEY)
         record: dict[str, Any] = {
             "version": info.id,
-            "role": "champion",
+            "role": "shadow" if number else "champion",
             "changed_at": time.time_ns() // 1_000_000,
             "reason": "the benchmark's",
             "event_id": "first",

@@ -48,5 +48,5 @@ Bench = Task(
     horizon=timedelta(hours=1),
     windows=[Window(timedelta(minutes=1))],
     history=history,
-    partitions=4,
+    partitions=int(os.environ.get("WEIR_BENCH_PARTITIONS", "4")),
 )
