@@ -151,7 +151,7 @@ def _binary(sums: Sums, n: int) -> dict[str, float]:
     return found | {
         "log_loss": sums.sums["log_loss"] / n,
         "brier": sums.sums["brier"] / n,
-        "roc_auc": _roc_auc(positives, negatives),
+        "roc_auc": roc_auc(positives, negatives),
         "calibration_error": _calibration_error(
             score_of(np.arange(BINS)), positives, positives + negatives
         ),
@@ -182,7 +182,7 @@ def _grid(sums: Sums, cells: int) -> Floats:
     return grid
 
 
-def _roc_auc(positives: Floats, negatives: Floats) -> float:
+def roc_auc(positives: Floats, negatives: Floats) -> float:
     """Area under the ROC curve of scores that are counted by cell; NaN where a class is empty.
 
     Scores in one cell are ties, which the trapezoid between two cells counts as one half.
@@ -216,7 +216,7 @@ def _multiclass(sums: Sums, n: int, k: int) -> dict[str, float]:
     }
     if "log_loss" not in sums.sums:
         return found
-    areas = [_roc_auc(one_vs_rest[c, 1], one_vs_rest[c, 0]) for c in range(k)]
+    areas = [roc_auc(one_vs_rest[c, 1], one_vs_rest[c, 0]) for c in range(k)]
     return found | {
         "log_loss": sums.sums["log_loss"] / n,
         "brier": sums.sums["brier"] / n,

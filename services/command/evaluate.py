@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.command.context import JsonOption
-from services.command.output import err, print_json, print_table, table
+from services.command.output import CommandError, err, note, out, print_json, print_table, table
 
 if TYPE_CHECKING:
     from services.demo.monthly import Month
@@ -58,3 +59,46 @@ def features(as_json: JsonOption = False) -> None:
         *(f"{found[name]['log_loss']:.4f}" for name in ("without", "with")),
     )
     print_table(shown)
+
+
+@app.command()
+def estimates(
+    as_json: JsonOption = False,
+    data: Annotated[
+        str, typer.Option(metavar="NAME,…", help="These data sets only.", show_default=False)
+    ] = "",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Renew the figures of this page.")
+    ] = None,
+) -> None:
+    """Estimate metrics without labels on NannyML's data sets and the flights, as NannyML does.
+
+    NannyML runs in an environment of its own, made on the first run. The last line printed with
+    --json is one object {data set: {metric: {weir_mae, nannyml_mae}}}.
+    """
+    from services.evaluate.comparison import NAMES, compare
+    from services.evaluate.peer import PeerError
+    from services.evaluate.report import ReportError, plain, renew
+
+    names = tuple(name for name in data.split(",") if name) or NAMES
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        known = ", ".join(NAMES)
+        raise CommandError(f"no data set {', '.join(unknown)}; there are {known}", code=2)
+    if report is not None and not report.is_file():
+        raise CommandError(f"{report}: there is no such page", code=2)
+    try:
+        found = compare(names, note)
+        if report is not None:
+            renew(report, found)
+    except (PeerError, ReportError) as error:
+        raise CommandError(str(error)) from error
+    if as_json:
+        print_json(plain(found))
+        return
+    shown = table("data set", "metric", "Weir off by", "NannyML off by", right=("Weir off by",))
+    for name, metrics in found.items():
+        for metric, one in metrics.items():
+            shown.add_row(name, metric, f"{one.weir_mae:.5f}", f"{one.nannyml_mae:.5f}")
+    print_table(shown)
+    out.print("mean absolute error of the estimates over the chunks")

@@ -1,0 +1,5 @@
+"""Weir's estimates without labels against NannyML's and against the realised values.
+
+`sets` and `flights` are the data, `weir` and `peer` (NannyML, in an environment of its own) the
+two sides, `comparison` puts them together, `report` renews the table in docs/estimates.md.
+"""
