@@ -41,6 +41,27 @@ class Feature:
         return field
 
 
+@dataclass(frozen=True)
+class Notes:
+    """What a feature's field tells a person: its meaning, unit and range, empty where unsaid."""
+
+    doc: str
+    unit: str = ""
+    range: str = ""
+
+
+_NOTES = re.compile(
+    r"(?P<doc>.*?)(?:(?:\A|; )unit (?P<unit>[^;]+))?(?:(?:\A|; )range (?P<range>\S*\.\.\S*))?",
+    re.DOTALL,
+)
+
+
+def notes(doc: str) -> Notes:
+    """The parts of a field's documentation, as `Feature.field` wrote it."""
+    found = _NOTES.fullmatch(doc)
+    return Notes(**{k: v or "" for k, v in found.groupdict().items()}) if found else Notes(doc)
+
+
 def _finite(value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value)  # type: ignore[arg-type]

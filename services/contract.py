@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from streams.task import Task
 
 
+LABELLER = "labeller"
+"""The source of truths that people gave through the labelling queue."""
+
+
 class ContractError(RuntimeError):
     """The task's records cannot be what they are; the message says why and what to do."""
 
@@ -34,7 +38,8 @@ class Contract:
     """A task as its producers and consumers see it; ``schemas`` by record name.
 
     labelling: what people are asked for: the target's ``doc`` and ``unit``, the task's ``seed``,
-    and the fields of `streams.labelling.policy.Labelling`.
+    whether truths of labellers are ``accepted``, and the fields of
+    `streams.labelling.policy.Labelling`.
     """
 
     task: str
@@ -68,6 +73,7 @@ class Contract:
                 "doc": task.target.doc,
                 "unit": getattr(task.target, "unit", ""),
                 "seed": task.seed,
+                "accepted": LABELLER in task.truth_sources,
                 **task.labelling.facts(),
             },
             schemas=task.schemas(),

@@ -13,11 +13,13 @@ import uvicorn
 from services.console.app import application
 from services.console.feed import Feed
 from services.console.history import History
+from services.console.labelling import Labels
 from services.console.live import Live
 from services.console.schema_api import SchemaApi
 from services.console.tail import Tail
 from services.contract import Contract
 from services.deployment import current, current_contract
+from services.labelling.opening import open_queue
 from streams.observe import Health, configure_logging, serve_observability
 from streams.settings import Settings
 
@@ -41,7 +43,12 @@ def main() -> int:
     feed = Feed(contract, settings.home, live, tail, history)
     server = _Server(
         uvicorn.Config(
-            application(feed, history, SchemaApi(settings.home)),
+            application(
+                feed,
+                history,
+                SchemaApi(settings.home),
+                Labels(open_queue(settings, contract)),
+            ),
             log_config=None,
             access_log=False,
             server_header=False,

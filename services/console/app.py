@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.console.feed import Feed
 from services.console.history import History, HistoryError
+from services.console.labelling import Labels
 from services.console.schema_api import SchemaApi
 
 STATIC = Path(__file__).parent / "static"
@@ -40,7 +41,7 @@ HEADERS = {
 }
 
 
-def application(feed: Feed, history: History, schemas: SchemaApi) -> Starlette:
+def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels) -> Starlette:
     """The application; makes the feed's frames as long as it lives."""
     streams = 0
 
@@ -91,6 +92,7 @@ def application(feed: Feed, history: History, schemas: SchemaApi) -> Starlette:
             Route("/api/windows", windows),
             Route("/api/took-over", took_over),
             Route("/api/segments", segments),
+            *labels.routes(),
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

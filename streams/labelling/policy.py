@@ -33,7 +33,7 @@ class Labelling:
     random_share: float = 0.2
     uncertainty: float = 1.0
     disagreement: float = 1.0
-    novelty: float = 1.0
+    novelty: float = 0.2
     diversity: float = 1.0
     lease: timedelta = timedelta(minutes=10)
     skips: int = 2

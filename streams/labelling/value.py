@@ -37,13 +37,15 @@ def value(policy: Labelling, uncertainty: Floats, disagreement: Floats, novelty:
 def uncertainty(kind: Kind, classes: int, probability: Floats, gate_score: Floats) -> Floats:
     """How likely the model's answer is wrong, beside mere guessing (1), (n,) from 0 to 1.
 
-    Two estimates of P(wrong): from the calibrated probability (binary: of true, multi-class: of
-    the answer), and the gate's score; their mean where both are there. An input that neither
-    says anything of was answered without a model: 1. A regression has the gate's score alone,
-    and 0 without it: its answers come with no doubt of their own. classes: of a multi-class task.
+    The calibrated probability says it (binary: of true, multi-class: of the answer) where the
+    model answered, the gate's score, which is P(the model errs), where it was not asked. An input
+    that neither says anything of was answered without a model: 1. A regression has the gate's
+    score alone, and 0 without it: its answers come with no doubt of their own. classes: of a
+    multi-class task.
 
-    For a binary task without a gate the order is that of the entropy (Lewis and Gale, 1994,
-    "A sequential algorithm for training text classifiers").
+    For a binary task the order is that of the entropy (Lewis and Gale, 1994, "A sequential
+    algorithm for training text classifiers"). The mean of both estimates was tried: on the
+    flights it chose worse (docs/labelling.md).
     """
     if kind == "binary":
         by_model, guessing = np.minimum(probability, 1 - probability), 0.5
@@ -51,11 +53,9 @@ def uncertainty(kind: Kind, classes: int, probability: Floats, gate_score: Float
         by_model, guessing = 1 - probability, 1 - 1 / max(classes, 2)
     else:
         by_model, guessing = np.full(len(gate_score), np.nan), 1.0
-    estimates = np.stack([by_model, gate_score])
-    known = ~np.isnan(estimates)
-    mean = np.where(known, estimates, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    nothing = 0.0 if kind == "regression" else 1.0
-    found: Floats = np.where(known.any(axis=0), np.clip(mean / guessing, 0.0, 1.0), nothing)
+    wrong = np.where(np.isnan(by_model), gate_score, by_model) / guessing
+    found: Floats = np.clip(wrong, 0.0, 1.0)
+    found[np.isnan(wrong)] = 0.0 if kind == "regression" else 1.0
     return found
 
 

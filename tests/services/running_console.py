@@ -108,6 +108,9 @@ class RunningConsole:
     def get(self, path: str, **options: Any) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", timeout=30, **options)
 
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", timeout=30, **options)
+
     @contextmanager
     def events(self) -> Iterator[Iterator[tuple[str, Any]]]:
         """The stream's events, as (name, data)."""

@@ -39,11 +39,16 @@ def test_an_input_that_no_model_looked_at_is_as_uncertain_as_can_be() -> None:
     assert value.uncertainty("regression", 0, nothing, nothing) == 0
 
 
-def test_a_gate_that_expects_an_error_makes_a_sure_answer_uncertain() -> None:
-    p, scores = np.array([0.99, 0.99]), np.array([0.01, 0.6])
-    low, high = value.uncertainty("binary", 0, p, scores)
-    assert low == pytest.approx(0.02)
-    assert high == pytest.approx(0.61)
+def test_the_gate_speaks_where_the_model_was_not_asked() -> None:
+    p, scores = np.array([0.99, np.nan, np.nan]), np.array([0.6, 0.3, 0.6])
+    found = value.uncertainty("binary", 0, p, scores)
+    assert found == pytest.approx([0.02, 0.6, 1.0])
+    assert value.uncertainty("multiclass", 3, p, scores) == pytest.approx([0.015, 0.45, 0.9])
+    assert value.uncertainty("regression", 0, np.full(3, np.nan), scores).tolist() == [
+        0.6,
+        0.3,
+        0.6,
+    ]
 
 
 @given(arrays.arrays(np.float64, (5, 3), elements=SHARES))
