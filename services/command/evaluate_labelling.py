@@ -9,6 +9,8 @@ import typer
 from services.command.context import JsonOption
 from services.command.output import err, note, print_json, print_table, table
 
+WORDS = {"queue_alone": "the queue, one version", "queue": "the queue, another looks on"}
+
 
 def labelling(
     seeds: Annotated[int, typer.Option(min=2, help="Repetitions, each about 10 s of CPU.")] = 10,
@@ -22,27 +24,28 @@ def labelling(
     """
     from rich.progress import Progress
 
-    from services.labelling.proof import evaluate, summary
+    from services.labelling.proof import Plan, evaluate, summary
 
-    found = []
+    plan, found = Plan(), []
     with Progress(console=err, transient=True) as progress:
         bar = progress.add_task("seeds", total=seeds)
-        for one in evaluate(seeds):
+        for one in evaluate(seeds, plan):
             found.append(one)
             if as_json:
                 print_json(one)
             progress.advance(bar)
-    told = summary(found)
+    told = summary(found, plan)
     if as_json:
         print_json({"flights": told})
         return
-    shown = table("labels", "chosen by", "AUC", right=("labels", "AUC"))
-    shown.add_row(f"{told['labels_at_start']:,}", "chance", f"{told['start']:.4f}")
-    shown.add_row(f"{told['labels']:,}", "chance", f"{told['chance']:.4f}")
-    shown.add_row(f"{told['labels']:,}", "the queue", f"{told['queue']:.4f}")
-    shown.add_row(f"{told['labels_twice']:,}", "chance", f"{told['chance_twice']:.4f}")
+    more = told["labels"] - told["labels_at_start"]
+    shown = table("labels", "chosen by", "AUC", "lead over chance", right=("labels", "AUC"))
+    shown.add_row(f"{plan.start:,}", "chance", f"{told['start']:.4f}", "")
+    shown.add_row(f"{plan.start + more:,}", "chance", f"{told['chance']:.4f}", "")
+    for name, words in WORDS.items():
+        lead = f"{told[f'{name}_lead']:+.4f} ± {told[f'{name}_lead_error']:.4f}"
+        won = f"{lead}, ahead in {told[f'{name}_seeds_won']} of {told['seeds']} seeds"
+        shown.add_row(f"{plan.start + more:,}", words, f"{told[name]:.4f}", won)
+    shown.add_row(f"{plan.start + 2 * more:,}", "chance", f"{told['chance_twice']:.4f}", "")
     print_table(shown)
-    note(
-        f"the queue leads by {told['lead']:+.4f} ± {told['lead_error']:.4f} (standard error), "
-        f"in {told['seeds_won']} of {told['seeds']} seeds; {told['cpu_s']:.0f} s of CPU"
-    )
+    note(f"± is a standard error; {told['cpu_s']:.0f} s of CPU")

@@ -1,6 +1,6 @@
 """What versions that only look on said of waiting inputs: the topic ``shadows``.
 
-Where the task has no such topic there is no table of it, and no version looks on.
+The table is made by the sink: until a sink of this version of Weir has started there is none.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from schemas.topics import BY_NAME
+
 LOOK = ("status", "answer", "probability", "probabilities")
 """What a version says of an input."""
-TABLE = "shadows"
+TABLE = BY_NAME["shadows"].table
 MOST = 50_000
 """Looks that are read at most: a few for each candidate."""
 

@@ -21,7 +21,7 @@ class Labelling:
     random_share: share of the budget that goes to inputs drawn by chance, 0 to 1. Only with some
         of it can labelled data say what all inputs are like.
     uncertainty, disagreement, novelty: weights of what makes an input valuable, 0 or more (see
-        `streams.labelling.value`).
+        `streams.labelling.value`; docs/labelling.md says what the defaults rest on).
     diversity: how much less an input is worth that is like one already chosen: 0 not at all,
         1 nothing where it is the same.
     lease: for how long an input that one person looks at is kept from the others (clock time).
@@ -32,7 +32,7 @@ class Labelling:
     per: timedelta = timedelta(days=1)
     random_share: float = 0.2
     uncertainty: float = 1.0
-    disagreement: float = 1.0
+    disagreement: float = 5.0
     novelty: float = 0.2
     diversity: float = 1.0
     lease: timedelta = timedelta(minutes=10)
