@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.command.context import JsonOption
+from services.command.evaluate_labelling import labelling
 from services.command.output import CommandError, err, note, out, print_json, print_table, table
 
 if TYPE_CHECKING:
@@ -102,3 +103,6 @@ def estimates(
             shown.add_row(name, metric, f"{one.weir_mae:.5f}", f"{one.nannyml_mae:.5f}")
     print_table(shown)
     out.print("mean absolute error of the estimates over the chunks")
+
+
+app.command()(labelling)

@@ -30,6 +30,7 @@ from streams.training.fitting import answers, fit
 from streams.training.gate import out_of_fold, score, train_gate
 from streams.training.metrics import wrong
 from streams.training.profile import profile
+from streams.windowed.history import with_windowed
 
 Rows = npt.NDArray[np.int64]
 
@@ -72,7 +73,7 @@ def flights() -> tuple[Task, Stream]:
     from services.demo.flight_delay import FlightDelay
     from services.demo.flights import load_flights
 
-    table = load_flights()
+    table = with_windowed(FlightDelay, load_flights())
     at = {month: pd.Timestamp(datetime(2013, month, 1, tzinfo=UTC)) for month in (3, 7, 9)}
     table = table[table["event_time"] < at[9]].reset_index(drop=True)
     data = prepare(FlightDelay, table)
@@ -146,8 +147,8 @@ def choose(
         assert looked is not None
         said = np.stack([probability, looked], axis=1)
         apart = disagreement(np.stack([1 - said, said], axis=2))
-    columns = columns_of(task.features, stream.table.iloc[arrived], prefix="")
-    names = [feature.name for feature in task.features]
+    columns = columns_of(task.inputs, stream.table.iloc[arrived], prefix="")
+    names = [feature.name for feature in task.inputs]
     seen = Dataset("", known, truth, data.times_ms[labelled], data.vocabularies)
     policy = replace(plan.policy, budget=plan.each)
     worth = value(
