@@ -24,7 +24,7 @@ def labelling(
     """
     from rich.progress import Progress
 
-    from services.labelling.proof import Plan, evaluate, summary
+    from services.evaluate.labelling import Plan, evaluate, summary
 
     plan, found = Plan(), []
     with Progress(console=err, transient=True) as progress:

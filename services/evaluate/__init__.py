@@ -2,4 +2,6 @@
 
 `sets` and `flights` are the data, `weir` and `peer` (NannyML, in an environment of its own) the
 two sides, `comparison` puts them together, `report` renews the table in docs/estimates.md.
+
+`labelling` stands alone: whether the labelling queue chooses better than chance.
 """

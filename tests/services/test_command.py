@@ -92,6 +92,8 @@ def test_a_schema_is_printed_with_its_id(home: dict[str, str], contract: Contrac
         (["send", "{}"], 1, "no Kafka broker answers"),
         (["trace", "a"], 1, "no Kafka broker answers"),
         (["sql", "SELECT 1"], 1, "no ClickHouse answers on 127.0.0.1:1"),
+        (["label", "--json"], 1, "ClickHouse does not answer"),
+        (["label"], 2, "--json lists the queue"),
         (["send", "{}", "--file", "x"], 2, "not both"),
         (["nonsense"], 2, "No such command"),
     ],
