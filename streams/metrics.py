@@ -15,11 +15,13 @@ from streams.contributions import UNITS
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.groups import Group
 from streams.horizon import NEVER
+from streams.last import LastOutcomes, Newest, most, rows_of
+from streams.last import sums_of as last_sums
 from streams.quality import Sums, check, measure
 from streams.sources import Sources
 from streams.store import Store, Stores
 from streams.tally import STAGE, pane_ms, record, sources_of, sums_of
-from streams.task import Task
+from streams.task import AnyWindow, LastN, Task
 from streams.transport.batch import Output, RecordBatch, Result
 from streams.windows import Span, begun, oldest_needed, spans_of
 
@@ -35,7 +37,7 @@ UNCOUNTED = Counter(
 )
 
 _BOUNDS = tuple(f"{name}_{end}" for name in BOUNDED for end in ("low", "high"))
-_WATERMARK, _SOURCE, _GROUP = b"w", b"s", b"g"
+_WATERMARK, _SOURCE, _GROUP, _LAST = b"w", b"s", b"g", b"l"
 _QUALITY = (
     *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
     *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
@@ -75,6 +77,7 @@ class Metrics:
         self._watermark = NEVER  # the newest event time: windows begin and end by it
         self._oldest = NEVER  # the start of the oldest pane that is kept
         self._sources = Sources(())
+        self._last = LastOutcomes(most(self._task))
 
     def open(self) -> None:
         """Read the sums from the store, as the worker gets the partition."""
@@ -88,6 +91,10 @@ class Metrics:
             for key, value in store.scan(_SOURCE, _SOURCE + b"\xff")
         }
         self._sources = Sources(sources_of(self._task), newest, self._clock())
+        for _, value in store.scan(_LAST, _LAST + b"\xff"):
+            self._restore_last(self._tallies.read(value))
+        for pane, whose in list(self._last.panes()):
+            self._touch_last(pane, (*whose, "", ""))
         for _, value in store.scan(_GROUP, _GROUP + b"\xff"):
             group, sums = sums_of(self._tallies.read(value))
             self._panes.setdefault(group.pane_start, {})[group[1:]] = sums
@@ -102,12 +109,14 @@ class Metrics:
         now = self._clock()
         letters: list[DeadLetter] = []
         touched: dict[Group, Sums] = {}
+        lasting: dict[Group, Newest] = {}
         newest = self._watermark
         for position, value in enumerate(batch.values):
             try:
                 tally = self._tallies.read(value)
                 group, delta = sums_of(tally)
                 check(self._task.kind, len(self._task.classes), delta)
+                last = rows_of(self._task, tally)
             except ValueError as error:
                 # Only Weir writes here, and this is not Weir's.
                 letters.append(DeadLetter(position, "undecodable", str(error)))
@@ -119,9 +128,13 @@ class Metrics:
                 sums.add(delta)
                 sums.add(Sums({"tallies": 1}))
                 touched[group] = sums
+                if last:
+                    lasting[group] = self._last.add(group.pane_start, group[1:3], last)
         for group, sums in touched.items():
             store.put(_key(group), self._tallies.write(record(group, sums, newest)))
             self._touch(group)
+        for group, kept in lasting.items():
+            self._put_last(group, kept, store)
         self._advance(newest)
         outputs = self._leave(now, store)
         if now - self._emitted_at >= EMIT_EVERY_MS:
@@ -165,6 +178,8 @@ class Metrics:
     def _touch(self, group: Group) -> None:
         """Tell anew of the windows that hold the group's pane, and all of whose panes are kept."""
         for window in self._windows:
+            if isinstance(window, LastN):
+                continue  # `_dirty_last`
             for span in spans_of(window, group.pane_start):
                 if span.start >= self._oldest:
                     self._dirty.add((span, group[1:]))
@@ -178,7 +193,9 @@ class Metrics:
             for window in self._windows:
                 for span in spans_of(window, pane):
                     if before < span.end <= self._watermark and span.start >= self._oldest:
-                        self._dirty.update((span, who) for who in groups)
+                        self._dirty.update(
+                            (span, who) for who in groups if self._is_told(window, span, who)
+                        )
 
     def _leave(self, now: int, store: Store) -> list[Output]:
         """Let go of panes that no late truth can change any more, after a last word of them."""
@@ -187,14 +204,55 @@ class Metrics:
             return []
         oldest = oldest_needed(self._windows, slowest, self._task.horizon_ms)
         gone = [pane for pane in self._panes if pane < oldest]
-        outputs = self._emit(now) if gone else []
+        # After a restart nothing tells of a window that began before the oldest pane, even where
+        # it began before there were panes: what is to be said of it is said now.
+        last_words = oldest > self._oldest and any(span.start < oldest for span, _ in self._dirty)
+        outputs = self._emit(now) if gone or last_words else []
         self._oldest = max(self._oldest, oldest)
-        for pane in gone:
+        for pane in sorted(gone):
+            for whose, kept in self._last.leave(pane):
+                store.delete(_key(Group(pane, *whose, "", ""), _LAST))
+                self._put_last(Group(NEVER, *whose, "", ""), kept, store)
             for who in self._panes.pop(pane):
                 store.delete(_key(Group(pane, *who)))
         if gone:
             self._dirty = {(span, who) for span, who in self._dirty if span.start >= self._oldest}
         return outputs
+
+    def _is_told(self, window: AnyWindow, span: Span, who: Who) -> bool:
+        """Whether there are records of a window: of the last N where the last are of its span."""
+        if not isinstance(window, LastN):
+            return True
+        return not who[2] and self._last.has(span.panes(self._pane), who[:2])
+
+    def _touch_last(self, pane: int, who: Who) -> None:
+        """Tell anew of the checkpoints after a pane whose last N may be others now."""
+        for window in self._windows:
+            if not isinstance(window, LastN):
+                continue
+            later = {
+                span
+                for other, whose in self._last.panes()
+                if whose == who[:2] and other >= pane
+                for span in spans_of(window, other)
+            }
+            for span in later:
+                (first,) = spans_of(window, pane)
+                if span.end >= first.end and span.start >= self._oldest:
+                    self._dirty.add((span, who))
+
+    def _put_last(self, group: Group, kept: Newest, store: Store) -> None:
+        sums = Sums({"changes": kept.changes})
+        value = self._tallies.write(record(group, sums, NEVER, "", kept.rows))
+        store.put(_key(group, _LAST), value)
+        if group.pane_start > NEVER:
+            self._touch_last(group.pane_start, group[1:])
+
+    def _restore_last(self, tally: dict[str, Any]) -> None:
+        group, sums = sums_of(tally)
+        kept = Newest(rows_of(self._task, tally), sums.count("changes"))
+        pane = group.pane_start
+        self._last.restore(None if pane == NEVER else pane, group[1:3], kept)
 
     def _emit(self, now_ms: int) -> list[Output]:
         self._emitted_at = now_ms
@@ -214,7 +272,13 @@ class Metrics:
         return [Output(self._topic, keys, self._metrics.write_many(records))]
 
     def _record(self, span: Span, who: Who, now_ms: int) -> dict[str, Any]:
-        total = _total(self._panes.get(pane, {}).get(who) for pane in span.panes(self._pane))
+        window, since = self._by_name[span.name], None
+        if isinstance(window, LastN):
+            changes, since, said = self._last.before(span.end, who[:2], window.n)
+            total = last_sums(self._task, said)
+            total.add(Sums({"tallies": changes}))
+        else:
+            total = _total(self._panes.get(pane, {}).get(who) for pane in span.panes(self._pane))
         version, role, segment, value = who
         predictions, outcomes = total.count("predictions"), total.count("outcomes")
         kind, classes = self._task.kind, len(self._task.classes)
@@ -235,6 +299,7 @@ class Metrics:
             "rejected": total.count("rejected"),
             "outcomes": outcomes,
             "scored": total.count("scored"),
+            "since": since,
             "weight": total.counts["weight"] / UNITS if "weight" in total.counts else None,
             "share_deferred": total.count("deferred") / predictions if predictions else 0.0,
             "share_labelled": outcomes / predictions if predictions else 0.0,
@@ -250,6 +315,6 @@ def _total(parts: Iterable[Sums | None]) -> Sums:
     return total
 
 
-def _key(group: Group) -> bytes:
+def _key(group: Group, kind: bytes = _GROUP) -> bytes:
     who = "\x1f".join(group[1:]).encode()
-    return _GROUP + struct.pack(">Q", group.pane_start + (1 << 62)) + who
+    return kind + struct.pack(">Q", group.pane_start + (1 << 62)) + who

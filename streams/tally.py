@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,9 @@ from streams.groups import (
     decisions,
 )
 from streams.horizon import NEVER
+from streams.last import Order, Said, fields_of, most, newest_of, said_of
 from streams.quality import Sums
-from streams.task import Task, Window
+from streams.task import AnyWindow, Task
 from streams.transport.batch import Output, RecordBatch, Result
 
 STAGE = "metrics"
@@ -40,7 +42,7 @@ MOST_WEIGHT = 1000.0
 """Of one label; what is more is taken as this."""
 
 
-def pane_ms(windows: Sequence[Window]) -> int:
+def pane_ms(windows: Sequence[AnyWindow]) -> int:
     """Length of a pane: the largest span of which every window and slide is a multiple."""
     spans: list[timedelta] = [s for window in windows for s in (window.length, window.slide)]
     return math.gcd(*(round(span.total_seconds() * 1000) for span in spans))
@@ -86,7 +88,11 @@ class Tally:
             newest = int(times[rows].max()) if rows.any() else NEVER
             source = f"{batch.topic}/{batch.partition}"
             groups = add(decoded.columns)
-            records = [record(group, sums, NEVER, source) for group, sums in groups.items()]
+            last = self._last(decoded.columns) if "truth" in decoded.columns else {}
+            records = [
+                record(group, sums, NEVER, source, last.get(group, {}))
+                for group, sums in groups.items()
+            ]
             # The last one alone tells how far the source has come: the records may be read apart,
             # and a pane must not leave before all that this batch adds to it is there.
             records[-1]["newest"] = newest
@@ -144,6 +150,21 @@ class Tally:
             yield from labels.sums(judged, part, scored, answers_only=scored is held)
         weak = grouping.by(LABEL, WEAK, ~true)
         yield from labels.sums(judged, weak, by_model, weighted=True)
+
+    def _last(self, columns: Columns) -> dict[Group, dict[Order, Said]]:
+        """Of each group of all traffic the newest outcomes, where the task has windows of them."""
+        n = most(self._task)
+        if not n:
+            return {}
+        scored = (columns["label"].values == "true") & (columns["status"].values == "answered")
+        found = {}
+        for group, rows in Grouping(columns, self._pane).by("", "", scored):
+            newest = newest_of(columns, rows, n)
+            times = columns["event_time"].values[newest].tolist()
+            ids = columns["request_id"].values[newest].tolist()
+            said = map(tuple, said_of(self._task, columns, newest).tolist())
+            found[group] = dict(zip(zip(times, ids, strict=True), said, strict=True))
+        return found
 
     def _segments(
         self, grouping: Grouping, columns: Columns, present: Mask
@@ -230,8 +251,14 @@ def _units(weights: Column) -> Rows:
     return units
 
 
-def record(group: Group, sums: Sums, newest: int, source: str = "") -> dict[str, Any]:
-    """A group's sums as a tally record."""
+def record(
+    group: Group,
+    sums: Sums,
+    newest: int,
+    source: str = "",
+    last: Mapping[Order, Said] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """A group's sums, and its newest outcomes, as a tally record."""
     cells, weights = _pieces(sums)
     return {
         **group._asdict(),
@@ -241,6 +268,7 @@ def record(group: Group, sums: Sums, newest: int, source: str = "") -> dict[str,
         "sums": sums.sums,
         "cells": cells,
         "weights": weights,
+        **fields_of(last),
     }
 
 

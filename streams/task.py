@@ -28,6 +28,7 @@ __all__ = [
     "Feature",
     "Integer",
     "Labelling",
+    "LastN",
     "MultiClass",
     "Number",
     "Regression",
@@ -153,6 +154,40 @@ class Window:
         return f"sliding_{_span(self.length)}_{_span(self.slide)}"
 
 
+@dataclass(frozen=True)
+class LastN:
+    """Windows of the last ``n`` outcomes of each version and role, as of every multiple of
+    ``every``: the ``n`` with the greatest (event time, request id) before it.
+
+    Outcomes that the model answered and whose label is a true one count. A metric record tells
+    of each checkpoint in whose last ``every`` there are such outcomes.
+    """
+
+    n: int
+    every: timedelta = timedelta(days=1)
+
+    @property
+    def length(self) -> timedelta:
+        """Time from one checkpoint to the next."""
+        return self.every
+
+    @property
+    def slide(self) -> timedelta:
+        """Time from one checkpoint to the next."""
+        return self.every
+
+    @property
+    def name(self) -> str:
+        """``last_500_1d``, …"""
+        return f"last_{self.n}_{_span(self.every)}"
+
+
+AnyWindow = Window | LastN
+
+MOST_LAST = 10_000
+"""Outcomes of a window of the last N: each pane, version and role keeps as many."""
+
+
 def _span(time: timedelta) -> str:
     seconds = int(time.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
@@ -193,7 +228,7 @@ class Task:
     weak_labels: what signals say of an answer; None: they are checked, and nothing more.
     exploration: share of requests, 0 to 1, that the gate may not hold back: they are an unbiased
         sample of all traffic, so that the gate does not choose what the next model learns from.
-    windows: windows of the metrics.
+    windows: windows of the metrics: `Window` by event time, `LastN` of the last N outcomes.
     history: gives the rows for the first version: a frame with the features, the target's name
         and ``event_time`` (UTC); where a windowed feature is of truths, ``known_at`` (UTC) too.
         None: the first retrain event trains on the outcomes.
@@ -218,7 +253,7 @@ class Task:
     signals: Sequence[str] = ()
     weak_labels: WeakLabels | None = None
     exploration: float = 0.0
-    windows: Sequence[Window] = (Window(DAY), Window(7 * DAY, DAY))
+    windows: Sequence[AnyWindow] = (Window(DAY), Window(7 * DAY, DAY))
     history: Callable[[], pd.DataFrame] | None = None
     event_times: tuple[datetime | None, datetime | None] = (None, None)
     partitions: int = 4
@@ -329,6 +364,8 @@ def _problems(task: Task) -> list[str]:
     if not task.windows:
         found.append("windows: at least one is needed")
     for window in task.windows:
+        if isinstance(window, LastN) and not 2 <= window.n <= MOST_LAST:
+            found.append(f"window of the last {window.n} outcomes: 2 to {MOST_LAST:,}")
         if window.slide <= timedelta(0) or window.length % window.slide:
             found.append(f"window {window.length}: not a multiple of its slide {window.slide}")
     if len({window.name for window in task.windows}) != len(task.windows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streams.task import Window
+from streams.task import AnyWindow
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,14 +21,14 @@ class Span:
         return range(self.start, self.end, pane_ms)
 
 
-def _ms(window: Window) -> tuple[int, int]:
+def _ms(window: AnyWindow) -> tuple[int, int]:
     return (
         round(window.length.total_seconds() * 1000),
         round(window.slide.total_seconds() * 1000),
     )
 
 
-def spans_of(window: Window, pane_start: int) -> Iterator[Span]:
+def spans_of(window: AnyWindow, pane_start: int) -> Iterator[Span]:
     """Every window of this kind that holds the pane, earliest first.
 
     Windows start at the multiples of the slide since 1970 UTC.
@@ -39,7 +39,7 @@ def spans_of(window: Window, pane_start: int) -> Iterator[Span]:
         yield Span(window.name, start, start + length)
 
 
-def begun(span: Span, window: Window, watermark: int) -> bool:
+def begun(span: Span, window: AnyWindow, watermark: int) -> bool:
     """Whether event time has come to the span's last slide.
 
     A sliding window whose end is far ahead says nothing that an earlier one does not.
@@ -48,7 +48,7 @@ def begun(span: Span, window: Window, watermark: int) -> bool:
     return span.end - slide <= watermark
 
 
-def oldest_needed(windows: tuple[Window, ...], event_time: int, horizon_ms: int) -> int:
+def oldest_needed(windows: tuple[AnyWindow, ...], event_time: int, horizon_ms: int) -> int:
     """Panes that start before this are in no window that a truth can still change.
 
     event_time: that everything to come is about, or later, but for truths of the last horizon.

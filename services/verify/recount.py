@@ -16,7 +16,7 @@ import pandas as pd
 
 from services.verify import limits
 from services.verify.scores import quality
-from streams.task import Task, Window
+from streams.task import LastN, Task, Window
 from streams.windows import begun, spans_of
 
 Key = tuple[str, int, str, str, str, str]
@@ -61,7 +61,14 @@ def windows(
     if newest is None:
         return {}
     found: dict[Key, dict[str, Any]] = {}
-    parts = [_Part(window, predictions, outcomes, task, newest) for window in task.windows]
+    parts = [
+        _Part(window, predictions, outcomes, task, newest)
+        for window in task.windows
+        if isinstance(window, Window)
+    ]
+    for window in task.windows:
+        if isinstance(window, LastN):
+            found |= _last(window, outcomes, task, newest)
     total = sum(len(part.panes) for part in parts)
     for part in parts:
         for (span, *who), panes in part.panes.items():
@@ -72,6 +79,7 @@ def windows(
             found[key] = {
                 "window_end": span.end,
                 "complete": newest >= span.end,
+                "since": None,
                 **measures(predictions["status"].iloc[asked], outcomes.iloc[known], task, who),
             }
     passed(total, total)
@@ -82,6 +90,28 @@ def _newest(*frames: pd.DataFrame) -> int | None:
     """The watermark: the newest event time of all but the rejected."""
     times = [frame.loc[frame["status"] != "rejected", "event_time"] for frame in frames]
     return max((int(some.max()) for some in times if len(some)), default=None)
+
+
+def _last(
+    window: LastN, outcomes: pd.DataFrame, task: Task, newest: int
+) -> dict[Key, dict[str, Any]]:
+    """The last N outcomes as of each checkpoint before which there are new ones."""
+    counted = outcomes[(outcomes["status"] == "answered") & (outcomes["label"] == "true")]
+    every = round(window.every.total_seconds() * 1000)
+    found: dict[Key, dict[str, Any]] = {}
+    nobody = pd.Series([], dtype=object)
+    for who, rows in counted.groupby(["version", "role"], observed=True):
+        ordered = rows.sort_values(["event_time", "request_id"])
+        for start in sorted(set(ordered["event_time"] // every * every)):
+            before = ordered[ordered["event_time"] < start + every].tail(window.n)
+            key: Any = (window.name, int(start), *map(str, who), "", "")
+            found[key] = {
+                "window_end": int(start) + every,
+                "complete": newest >= start + every,
+                "since": int(before["event_time"].iloc[0]),
+                **measures(nobody, before, task),
+            }
+    return found
 
 
 class _Part:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from services.verify import recount
 from services.verify.metrics import _metrics, _outcomes, _predictions, _told, last_outcomes
-from tests.streams.test_metrics import TASKS, Measuring, traffic
+from streams.task import LastN
+from tests.streams.tasks import task_of
+from tests.streams.test_metrics import PARTITIONS, TASKS, Measuring, traffic
 
 Told = dict[recount.Key, dict[str, Any]]
 
@@ -21,7 +25,9 @@ Told = dict[recount.Key, dict[str, Any]]
 def measuring(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Measuring]:
-    measuring = Measuring(tmp_path_factory.mktemp("verify"), TASKS[request.param])
+    windows = [*TASKS[request.param].windows, LastN(2), LastN(7, every=timedelta(days=2))]
+    task = task_of(request.param, partitions=PARTITIONS, windows=windows)
+    measuring = Measuring(tmp_path_factory.mktemp("verify"), task)
     yield measuring
     measuring.stores.close()
 
@@ -35,11 +41,24 @@ def told_and_recounted(measuring: Measuring, seed: int, days: int) -> tuple[Told
         "outcomes": [_outcomes(task, codecs["outcome"].decode([]).columns)],
     }
     of = {"predictions": ("prediction", _predictions), "outcomes": ("outcome", _outcomes)}
+    draw = np.random.default_rng(seed)
+    waiting = {}
     for (topic, partition), records in traffic(task.kind, seed, days)[1].items():
-        batch = measuring.batch(topic, records, partition)
+        cuts = np.sort(draw.integers(0, len(records) + 1, 3))
+        parts = [part for part in np.split(np.arange(len(records)), cuts) if len(part)]
+        waiting[topic, partition] = [
+            measuring.batch(topic, [records[i] for i in part], partition) for part in parts
+        ]
+    while waiting:  # batches in any order that keeps each partition's own
+        key = list(waiting)[draw.integers(len(waiting))]
+        batch = waiting[key].pop(0)
         measuring.measure(batch)
-        record, frame = of[topic]
-        frames[topic].append(frame(task, codecs[record].decode(batch.values).columns))
+        record, frame = of[key[0]]
+        frames[key[0]].append(frame(task, codecs[record].decode(batch.values).columns))
+        if not waiting[key]:
+            del waiting[key]
+        if draw.random() < 0.2:
+            measuring.metrics.open()  # as after a restart
     measuring.tick()
     metrics = codecs["metric"]
     values = [metrics.write(record) for record in measuring.told]

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from streams import Boolean, Number, Regression, Task, Window
+from streams import Boolean, LastN, Number, Regression, Task, Window
 
 
 def history() -> pd.DataFrame:
@@ -38,7 +38,7 @@ Diabetes = Task(
     defer_budget=0.1,
     segments=["female"],
     horizon=timedelta(days=30),
-    windows=[Window(timedelta(days=1))],
+    windows=[Window(timedelta(days=1)), LastN(50)],
     history=history,
     partitions=2,
 )
