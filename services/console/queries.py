@@ -15,9 +15,17 @@ _MEASURES = (
     "log_loss, brier, calibration_error, mae, rmse, r2"
 )
 
+# Those that have bounds of confidence, each with <metric>_low and <metric>_high.
+_BOUNDED = (
+    *("share_deferred", "base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
+    *("log_loss", "brier", "mae", "rmse"),
+)
+_BOUNDS = ", ".join(f"{name}_{end}" for name in _BOUNDED for end in ("low", "high"))
+
 WINDOWS = f"""
     SELECT toUnixTimestamp64Milli(start) AS window_start, toUnixTimestamp64Milli(end) AS window_end,
-           version, role, complete, predictions, deferred, rejected, outcomes, scored, {_MEASURES}
+           version, role, complete, predictions, deferred, rejected, outcomes, scored, {_MEASURES},
+           {_BOUNDS}
     FROM (
         SELECT window_start AS start, window_end AS end, *
         FROM {_METRICS}

@@ -215,7 +215,8 @@ def filled(system: System) -> System:
     system.send("models", model("v1", changed_at=1_000), model("v2", replaces="v1"))
     system.send("models", model("v1", "archived", changed_at=2_000, reason="replaced by v2"))
     rows = [metric(day, "v1" if day < 6 else "v2", days=n) for day in range(12) for n in (1, 7)]
-    rows += [metric(11, "v2", revision=2, complete=False, outcomes=100, roc_auc=0.9)]
+    bounds = {"accuracy_low": 0.77, "accuracy_high": 0.83}
+    rows += [metric(11, "v2", revision=2, complete=False, outcomes=100, roc_auc=0.9, **bounds)]
     rows += [metric(day, "v1", segment="origin", value=HOSTILE[:60]) for day in range(3)]
     # A segment with one outcome: of one class alone there is no curve.
     single = {"outcomes": 1, "scored": 1, "roc_auc": None, "complete": False}
@@ -270,6 +271,9 @@ def test_windows_are_shown_by_version_metric_and_segment(filled: System, page: P
     expect(rows.first).to_contain_text("12 Mar 2013 (open)")
     expect(rows.first).to_contain_text("0.900")
 
+    page.select_option("#metric", "accuracy")
+    expect(page.locator("#legend-quality")).to_contain_text("95 % confidence")
+    expect(rows.first).to_contain_text("77.0 % to 83.0 %")
     page.select_option("#metric", "share_labelled")
     expect(page.locator("#metric-help")).to_contain_text("truth has arrived")
     page.select_option("#window", "sliding_7d_1d")

@@ -7,8 +7,9 @@ const charts = new Set();
 const POINT_SPACE = 9; // px
 
 // `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y; `steps` (ms)
-// are what the x axis may count by; `hollow` says which points are drawn as rings.
-export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, decades, steps, marks, hollow }) {
+// are what the x axis may count by; `hollow` says which points are drawn as rings, `faint` which in
+// grey, `bounds` gives what a point may lie between and `note` what else to say of it.
+export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, decades, steps, marks, hollow, faint, bounds, note }) {
   const axis = { stroke: () => color("--soft"), font: '12px system-ui, sans-serif', ticks: { show: false } };
   const grid = { stroke: () => color("--grid"), width: 1 };
   const options = {
@@ -30,11 +31,11 @@ export function chart(target, { series, time, axisTime = time, value, axisValue 
       })),
     ],
     padding: [marks ? 20 : 10, 26, 0, 0],
-    hooks: { draw: [(u) => hollow && drawPoints(u, hollow), (u) => marks && drawMarks(u, marks())], setCursor: [showTip] },
+    hooks: { drawClear: [(u) => bounds && drawBounds(u, bounds)], draw: [(u) => hollow && drawPoints(u, hollow, faint), (u) => marks && drawMarks(u, marks())], setCursor: [showTip] },
   };
   const made = new uPlot(options, [[], ...series.map(() => [])], target);
   made.tip = element("div", { class: "tip", hidden: "" });
-  made.tipText = { time, value };
+  made.tipText = { time, value, note };
   made.over.append(made.tip);
   made.over.addEventListener("mouseleave", () => (made.tip.hidden = true));
   const resized = new ResizeObserver(() => made.setSize({ width: Math.max(target.clientWidth, 120), height: target.clientHeight }));
@@ -57,8 +58,8 @@ export function sample(name, dash) {
 }
 
 export function legend(target, entries) {
-  target.replaceChildren(...entries.map(({ label, note, color: name, dash, ring }) =>
-    element("li", {}, ring ? element("span", { class: "ring" }) : sample(name, dash), element("b", {}, label), note ? element("span", {}, note) : "")));
+  target.replaceChildren(...entries.map(({ label, note, color: name, dash, ring, faint, band }) =>
+    element("li", {}, ring || faint || band ? element("span", { class: ring ? "ring" : faint ? "faint" : "band" }) : sample(name, dash), element("b", {}, label), note ? element("span", {}, note) : "")));
 }
 
 // From zero where the quantity has one; else with air above and below.
@@ -70,21 +71,56 @@ function limits(low, high, zero) {
 }
 
 // Where points would touch each other, only the rings are drawn.
-function drawPoints(u, hollow) {
+function drawPoints(u, hollow, faint) {
   const { ctx } = u, ratio = devicePixelRatio, radius = 3.2 * ratio;
   const dense = u.bbox.width / ratio / Math.max(u.data[0].length, 1) < POINT_SPACE;
   ctx.save();
   u.data.slice(1).forEach((values, at) => {
-    ctx.strokeStyle = color(u.series[at + 1]._color);
+    const own = color(u.series[at + 1]._color);
     ctx.lineWidth = 1.6 * ratio;
     values.forEach((y, i) => {
-      if (y === null || y === undefined || (dense && !hollow(at, i))) return;
+      const grey = faint?.(at, i);
+      if (y === null || y === undefined || (dense && !hollow(at, i) && !grey)) return;
+      ctx.strokeStyle = grey ? color("--soft") : own;
       ctx.fillStyle = hollow(at, i) ? color("--card") : ctx.strokeStyle;
       ctx.beginPath();
       ctx.arc(u.valToPos(u.data[0][i], "x", true), u.valToPos(y, "y", true), radius, 0, 2 * Math.PI);
       ctx.fill();
       ctx.stroke();
     });
+  });
+  ctx.restore();
+}
+
+// A band between the bounds of neighbouring points; a whisker where a point has none beside it.
+function drawBounds(u, bounds) {
+  const { ctx, bbox } = u, ratio = devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  u.data.slice(1).forEach((values, at) => {
+    ctx.fillStyle = ctx.strokeStyle = color(u.series[at + 1]._color);
+    ctx.lineWidth = ratio;
+    const place = (x, y) => [u.valToPos(u.data[0][x], "x", true), u.valToPos(y, "y", true)];
+    for (let from = 0; from < values.length; from += 1) {
+      const run = [];
+      while (from < values.length && bounds(at, from)) { run.push([from, bounds(at, from)]); from += 1; }
+      if (run.length === 0) continue;
+      ctx.beginPath();
+      if (run.length === 1) {
+        const [[i, [low, high]]] = run;
+        ctx.globalAlpha = 0.45;
+        ctx.moveTo(...place(i, low));
+        ctx.lineTo(...place(i, high));
+        ctx.stroke();
+        continue;
+      }
+      ctx.globalAlpha = 0.13;
+      run.forEach(([i, [low]]) => ctx.lineTo(...place(i, low)));
+      run.toReversed().forEach(([i, [, high]]) => ctx.lineTo(...place(i, high)));
+      ctx.fill();
+    }
   });
   ctx.restore();
 }
@@ -141,12 +177,12 @@ function showTip(u) {
   const { tip, tipText } = u, { idx, left } = u.cursor;
   if (!tip) return;
   const shown = idx !== null && idx !== undefined && left >= 0
-    ? u.series.slice(1).map((series, at) => [series, u.data[at + 1][idx]]).filter(([, value]) => value !== null && value !== undefined)
+    ? u.series.slice(1).map((series, at) => [series, u.data[at + 1][idx], tipText.note?.(at, idx)]).filter(([, value]) => value !== null && value !== undefined)
     : [];
   tip.hidden = shown.length === 0;
   if (tip.hidden) return;
-  tip.replaceChildren(element("strong", {}, tipText.time(u.data[0][idx])), ...shown.map(([series, value]) => {
-    const line = element("span", {}, element("em", {}, `${series.label} ${tipText.value(value)}`));
+  tip.replaceChildren(element("strong", {}, tipText.time(u.data[0][idx])), ...shown.map(([series, value, note]) => {
+    const line = element("span", {}, element("em", {}, `${series.label} ${tipText.value(value)}`), note ? element("small", {}, ` ${note}`) : "");
     line.style.color = color(series._color);
     return line;
   }));

@@ -60,6 +60,7 @@ const span = (text) => {
 export function windowKind(name) {
   const [kind, length, slide = length] = name.split("_");
   const every = span(slide);
+  if (kind === "last") return { text: `last ${length} outcomes`, every };
   const text = kind === "tumbling" ? `each ${duration(span(length)).replace(/^1 /, "")}` : `last ${duration(span(length))}, sliding by ${duration(every)}`;
   return { text, every };
 }

@@ -33,6 +33,7 @@ const KINDS = {
 };
 const NEEDS_TRUTH = new Set(Object.keys(METRICS).filter((name) => !["share_deferred", "share_labelled", "predictions"].includes(name)));
 const DASHES = { canary: [6, 3], shadow: [2, 3], candidate: [8, 3, 2, 3] };
+const SEGMENTS = { gate_decision: "decision of the gate", label: "weak labels, by weight", source: "source of the truth" };
 const STEPS = [1, 2, 3, 4, 7, 14, 28, 56, 91, 182, 365];
 const DAY_MS = 86_400_000;
 const OPEN_SCORED = 30; // outcomes that an open window is drawn from: of fewer it says nothing
@@ -96,12 +97,16 @@ export function draw() {
   plot.set([times, ...lines.map(({ values }) => times.map((t) => values.get(t)?.value ?? null))]);
   legend($("legend-quality"), [
     ...lines.map(({ version, role }) => ({ label: format.shortVersion(version), note: role === "none" ? "" : role, color: colorOf(version), dash: DASHES[role] })),
-    ...(lines.some(({ values }) => [...values.values()].some(({ open }) => open)) ? [{ ring: true, label: "window still open" }] : []),
+    ...(some(lines, ({ open }) => open) ? [{ ring: true, label: "window still open" }] : []),
+    ...(some(lines, ({ few }) => few) ? [{ faint: true, label: `fewer than ${OPEN_SCORED} outcomes` }] : []),
+    ...(some(lines, hasBounds) ? [{ band: true, label: "95 % confidence" }] : []),
   ]);
   describe(metric, lines, times);
 }
 
 let current = { times: [], lines: [] };
+
+const some = (lines, is) => lines.some(({ values }) => [...values.values()].some(is));
 
 function make(metric, lines) {
   const { show, axis, zero } = METRICS[metric];
@@ -110,8 +115,22 @@ function make(metric, lines) {
     time: (ms) => span(ms), axisTime: format.eventAxis, value: show, axisValue: axis, zero,
     steps: STEPS.map((n) => n * format.windowKind(answer.window).every),
     marks: () => marks(),
-    hollow: (at, i) => current.lines[at]?.values.get(current.times[i])?.open,
+    hollow: (at, i) => point(at, i)?.open,
+    faint: (at, i) => point(at, i)?.few,
+    bounds: (at, i) => { const one = point(at, i); return hasBounds(one) ? [one.low, one.high] : null; },
+    note: (at, i) => { const one = point(at, i); return one ? within(metric, one) : ""; },
   });
+}
+
+const point = (at, i) => current.lines[at]?.values.get(current.times[i]);
+const hasBounds = (one) => Boolean(one) && Number.isFinite(one.low) && Number.isFinite(one.high);
+
+// How far chance may have moved it, and what it is over.
+function within(metric, one) {
+  const { show } = METRICS[metric];
+  const bounds = hasBounds(one) ? `${show(one.low)} to ${show(one.high)}` : "";
+  const over = NEEDS_TRUTH.has(metric) ? `${format.count(one.scored)} outcomes` : "";
+  return [bounds, over].filter(Boolean).join(", ");
 }
 
 // One line a version and role. A window is drawn in the middle of its last slide: its newest day.
@@ -122,7 +141,10 @@ function series(rows, metric, every) {
     if (NEEDS_TRUTH.has(metric) && one.scored < (isOpen(one, newest) ? OPEN_SCORED : 1)) continue;
     const key = JSON.stringify([one.version, one.role]);
     if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, values: new Map() });
-    lines.get(key).values.set(one.window_end - every / 2, { value: one[metric], open: isOpen(one, newest) });
+    lines.get(key).values.set(one.window_end - every / 2, {
+      value: one[metric], open: isOpen(one, newest), low: one[`${metric}_low`], high: one[`${metric}_high`],
+      few: NEEDS_TRUTH.has(metric) && one.scored < OPEN_SCORED, scored: one.scored,
+    });
   }
   return [...lines.values()].sort((a, b) => Math.min(...a.values.keys()) - Math.min(...b.values.keys()));
 }
@@ -173,17 +195,20 @@ function describe(metric, lines, times) {
 
 function table(metric) {
   if (!$("windows-details").open) return;
-  const columns = [...new Set([metric, ...KINDS[task.kind].slice(0, 6)])];
+  const others = KINDS[task.kind].slice(0, 5).filter((c) => c !== metric && c !== "predictions");
   $("windows-head").replaceChildren(
     ...["Window", "Version"].map((name) => element("th", { scope: "col" }, name)),
-    ...["Predictions", ...columns.filter((c) => c !== "predictions").map((c) => METRICS[c].name)].map((name) => element("th", { scope: "col", class: "num" }, name)));
+    ...["Predictions", "Outcomes", METRICS[metric].name, "95 % confidence", ...others.map((c) => METRICS[c].name)].map((name) => element("th", { scope: "col", class: "num" }, name)));
   const rows = [...answer.rows].sort((a, b) => b.window_end - a.window_end).slice(0, TABLE_ROWS);
   const { every } = format.windowKind(answer.window), newest = rows[0]?.window_end;
   $("windows-rows").replaceChildren(...rows.map((one) => row(
     ["Window", `${span(one.window_end - every / 2)}${isOpen(one, newest) ? " (open)" : ""}`, "when"],
     ["Version", `${format.shortVersion(one.version)} ${one.role === "none" ? "" : one.role}`],
     ["Predictions", format.count(one.predictions), "num"],
-    ...columns.filter((c) => c !== "predictions").map((c) => [METRICS[c].name, METRICS[c].show(one[c]), "num"]),
+    ["Outcomes", format.count(one.scored), "num"],
+    [METRICS[metric].name, METRICS[metric].show(one[metric]), "num"],
+    ["95 % confidence", within(metric, { low: one[`${metric}_low`], high: one[`${metric}_high`], scored: one.scored }).split(", ").filter((part) => part.includes(" to ")).join(""), "num"],
+    ...others.map((c) => [METRICS[c].name, METRICS[c].show(one[c]), "num"]),
   )));
 }
 
@@ -223,7 +248,7 @@ async function askSeldom() {
     shownSegments = text;
     const chosen = $("segment").value;
     $("segment").replaceChildren(element("option", { value: "" }, "all traffic"), ...Object.entries(JSON.parse(text)).map(([segment, values]) =>
-      element("optgroup", { label: segment }, ...values.map((value) => element("option", { value: JSON.stringify([segment, value]) }, format.plain(`${segment}: ${value}`))))));
+      element("optgroup", { label: SEGMENTS[segment] ?? segment }, ...values.map((value) => element("option", { value: JSON.stringify([segment, value]) }, format.plain(`${segment}: ${value}`))))));
     $("segment").value = chosen;
     if ($("segment").selectedIndex < 0) $("segment").value = "";
   } catch { /* as above */ }
