@@ -38,6 +38,8 @@ CANDIDATE = "logistic"
 ONLOOKER = "trees"
 """The version in service, and one that looks on (a shadow); both learn from the same labels."""
 DRAWS = 3
+FIRST_SEED = 100
+"""The seeds below were used to settle the weights of `Labelling`: they prove nothing."""
 NARROWED = 2_000
 """Inputs of a round that are ranked: the most uncertain and strangest, as ClickHouse finds them."""
 
@@ -197,7 +199,7 @@ def summary(found: Sequence[Mapping[str, Any]], plan: Plan) -> dict[str, Any]:
 def evaluate(seeds: int, plan: Plan) -> Iterator[dict[str, Any]]:
     """A comparison a seed on the flights."""
     task, stream = flights()
-    for seed in range(seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         yield compare(task, stream, plan, seed)
 
 

@@ -21,7 +21,7 @@ from schemas.columns import Column, Columns
 from schemas.topics import BY_NAME
 from services.contract import LABELLER, Contract
 from services.labelling.narrowing import DRAW, narrowing
-from services.labelling.onlookers import LOOK, looks
+from services.labelling.onlookers import LOOK, any_looks, disputed, looks
 from streams.labelling.policy import Labelling
 from streams.labelling.value import Floats, disagreement, novelty, spread, uncertainty, value
 
@@ -195,7 +195,8 @@ def window(contract: Contract, newest: int) -> dict[str, int]:
 def candidates(
     client: Client, contract: Contract, policy: Labelling, known: Facts, rate: float
 ) -> Candidates:
-    """The most promising of those that wait, and those that chance draws at this rate."""
+    """The most promising of those that wait, those that chance draws at this rate, and those that
+    versions are furthest apart about."""
     if known.newest is None:
         return Candidates(contract, {name: [] for name in _names(contract)})
     most = max(AT_LEAST, 3 * policy.budget)
@@ -208,6 +209,10 @@ def candidates(
         f"FROM {_PREDICTIONS} WHERE {_WAITING} AND {DRAW} < {{rate:Float64}} "
         f"ORDER BY {DRAW} LIMIT {{most:UInt32}}",
     ]
+    observed = any_looks(client, given["from"])
+    if observed:
+        apart = disputed(contract.kind, _PREDICTIONS, _WAITING)
+        parts.append(f"FROM {_PREDICTIONS} WHERE {_WAITING} AND request_id IN ({apart})")
     names = _names(contract)
     found: dict[str, tuple[Any, ...]] = {}
     others: dict[str, list[dict[str, Any]]] = {}
@@ -216,7 +221,8 @@ def candidates(
         ids = {row[0] for row in answer.result_rows} - found.keys()
         for row in answer.result_rows:
             found.setdefault(row[0], row)
-        others |= looks(client, ids, given["from"], f"SELECT request_id {part}", given)
+        if observed:
+            others |= looks(client, ids, given["from"], f"SELECT request_id {part}", given)
     rows = {name: [row[i] for row in found.values()] for i, name in enumerate(names)}
     return Candidates(contract, rows, others)
 

@@ -1,6 +1,7 @@
 """The cheaper form of an input's value, in SQL: what the database narrows the queue down by.
 
-It is the value of `streams.labelling.value` without what versions disagree about.
+It is the value of `streams.labelling.value` without what versions disagree about, by which
+`services.labelling.onlookers` narrows down.
 """
 
 from __future__ import annotations

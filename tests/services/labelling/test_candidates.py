@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import services.labelling.candidates as module
 from services.labelling.candidates import candidates, facts, window
 from services.labelling.desk import DeskError
 from services.labelling.narrowing import narrowing
@@ -142,14 +143,41 @@ def test_the_most_uncertain_and_the_strangest_come_first(tables: Callable[..., T
     assert order == ["unsure", "strange", "a little unsure", "sure"]
 
 
-def test_what_versions_disagree_about_comes_first(tables: Callable[..., Tables]) -> None:
-    world = tables(labelling=Labelling(budget=20, random_share=0.0, diversity=0.0))
-    world.predict(*({"request_id": f"r{i}", "probability": 0.2} for i in range(5)))
-    world.look_on(
-        {"request_id": "r3", "probability": 0.9}, {"request_id": "r1", "probability": 0.3}
-    )
-    order = [item.place.request_id for item in world.queue().peek(9)]
-    assert order[:2] == ["r3", "r1"]
+def test_what_versions_disagree_about_comes_first(
+    tables: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where so much waits that the database narrows down to less than that."""
+    monkeypatch.setattr(module, "AT_LEAST", 2)
+    policy = Labelling(budget=1, random_share=0.0, diversity=0.0)
+    for changes, mine, near, far in (
+        ({}, {"probability": 0.2}, {"probability": 0.3}, {"probability": 0.9}),
+        (
+            {"target": MultiClass("kind", classes=["a", "b"]), "fallback": "a"},
+            {"answer": "a", "probability": 0.8, "probabilities": [0.8, 0.2]},
+            {"answer": "a", "probability": 0.7, "probabilities": [0.7, 0.3]},
+            {"answer": "b", "probability": 0.9, "probabilities": [0.1, 0.9]},
+        ),
+        (
+            {"target": Regression("size"), "candidates": {"r": _Regressor()}, "fallback": 0.0},
+            {"answer": 1.0, "probability": None},
+            {"answer": 1.2, "probability": None},
+            {"answer": 9.0, "probability": None},
+        ),
+    ):
+        world = tables(labelling=policy, **changes)
+        world.champion(f"v1-{world.contract.kind}", PROFILE)
+        world.predict(*({"request_id": f"r{i}", **mine} for i in range(9)))
+        world.predict({"request_id": "told", **mine})
+        world.tell("told")
+        known = {"answer": mine.get("answer", False)}
+        world.look_on(
+            *({"request_id": f"r{i}", **known, **near} for i in range(9) if i != 3),
+            {"request_id": "r3", **known, **far},
+            {"request_id": "told", **known, **far},
+        )
+        assert [item.place.request_id for item in world.queue(world.contract.kind).peek(9)] == [
+            "r3"
+        ]
 
 
 def test_an_answer_is_a_truth_of_now_in_event_time_and_the_input_leaves(
