@@ -13,7 +13,7 @@ WORDS = {"queue_alone": "the queue, one version", "queue": "the queue, another l
 
 
 def labelling(
-    seeds: Annotated[int, typer.Option(min=2, help="Repetitions, each about 10 s of CPU.")] = 10,
+    seeds: Annotated[int, typer.Option(min=2, help="Repetitions, each about 3 s of CPU.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """Train on labels that the queue chose and on as many that chance chose; compare the AUC.
