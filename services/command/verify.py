@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -122,8 +122,14 @@ def await_metrics(context: Context, wait_s: float) -> None:
     task = context.contract.task
     deadline, settled_at, before = time.monotonic() + wait_s, 0.0, None
     while True:
-        behind = _behind(lags(context.kafka, task).get(f"{task}-worker"))
+        group = lags(context.kafka, task).get(f"{task}-worker")
+        if group is None:
+            raise CommandError(f"no worker of {task} has run on this broker: there are no metrics")
+        behind = {topic: n for topic, n in group["lag"].items() if n}
         now, end = time.monotonic(), ends(context.kafka, [(f"{task}.metrics", 0)])
+        if not group["members"] and not behind:
+            note("no worker runs: what changed in the second before it was killed is not told yet")
+            return
         if behind or end != before:
             settled_at, before = now + SETTLED_S, end
         elif now >= settled_at:
@@ -135,13 +141,6 @@ def await_metrics(context: Context, wait_s: float) -> None:
                 "Is it running (`weir status`)? Stop the load or --wait longer."
             )
         time.sleep(LOOK_S)
-
-
-def _behind(group: Mapping[str, Any] | None) -> dict[str, int]:
-    """Records that the worker has yet to read, by topic."""
-    if group is None:
-        raise CommandError("no worker of this task has run on this broker: there are no metrics")
-    return {topic: n for topic, n in group["lag"].items() if n}
 
 
 def _print(wrong: Mapping[Key, Sequence[str]]) -> None:
