@@ -4,28 +4,25 @@ The view `metric_windows` says the same as WINDOWS, but sorts the whole table be
 on it can help; asked every second, the condition must come first.
 """
 
+import json
+
+from schemas.records import template
 from schemas.topics import BY_NAME
 
 _METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES = (
     BY_NAME[name].table for name in ("metrics", "predictions", "requests", "outcomes")
 )
 
-_MEASURES = (
-    "share_deferred, share_labelled, base_rate, accuracy, precision, recall, f1, roc_auc, "
-    "log_loss, brier, calibration_error, mae, rmse, r2"
+_MEASURES = ", ".join(
+    field["name"]
+    for field in json.loads(template("metric"))["fields"]
+    if field["type"] in ("double", ["null", "double"])
 )
-
-# Those that have bounds of confidence, each with <metric>_low and <metric>_high.
-_BOUNDED = (
-    *("share_deferred", "base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
-    *("log_loss", "brier", "mae", "rmse"),
-)
-_BOUNDS = ", ".join(f"{name}_{end}" for name in _BOUNDED for end in ("low", "high"))
+"""Every real number that a metric record has: metrics, their bounds, estimates and their bounds."""
 
 WINDOWS = f"""
     SELECT toUnixTimestamp64Milli(start) AS window_start, toUnixTimestamp64Milli(end) AS window_end,
-           version, role, complete, predictions, deferred, rejected, outcomes, scored, {_MEASURES},
-           {_BOUNDS}
+           version, role, complete, predictions, deferred, rejected, outcomes, scored, {_MEASURES}
     FROM (
         SELECT window_start AS start, window_end AS end, *
         FROM {_METRICS}

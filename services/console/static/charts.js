@@ -6,7 +6,7 @@ const uPlot = window.uPlot;
 const charts = new Set();
 const POINT_SPACE = 9; // px
 
-// `series`: [{label, color: "--s0", dash, width}]; `time` and `value` format x and y; `steps` (ms)
+// `series`: [{label, color: "--s0", dash, width, bare: without points}]; `time` and `value` format x and y; `steps` (ms)
 // are what the x axis may count by; `hollow` says which points are drawn as rings, `faint` which in
 // grey, `bounds` gives what a point may lie between and `note` what else to say of it.
 export function chart(target, { series, time, axisTime = time, value, axisValue = value, sync, zero, decades, steps, marks, hollow, faint, bounds, note }) {
@@ -26,8 +26,8 @@ export function chart(target, { series, time, axisTime = time, value, axisValue 
     ],
     series: [
       {},
-      ...series.map(({ label, color: name, dash, width = 1.75 }) => ({
-        label, dash, width, stroke: () => color(name), points: { show: true, size: 4, fill: () => color(name), filter: hollow ? () => [] : alone }, _color: name,
+      ...series.map(({ label, color: name, dash, width = 1.75, bare = false }) => ({
+        _bare: bare, label, dash, width, stroke: () => color(name), points: { show: true, size: 4, fill: () => color(name), filter: hollow ? () => [] : alone }, _color: name,
       })),
     ],
     padding: [marks ? 20 : 10, 26, 0, 0],
@@ -76,6 +76,7 @@ function drawPoints(u, hollow, faint) {
   const dense = u.bbox.width / ratio / Math.max(u.data[0].length, 1) < POINT_SPACE;
   ctx.save();
   u.data.slice(1).forEach((values, at) => {
+    if (u.series[at + 1]._bare) return;
     const own = color(u.series[at + 1]._color);
     ctx.lineWidth = 1.6 * ratio;
     values.forEach((y, i) => {

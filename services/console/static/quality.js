@@ -87,7 +87,7 @@ export function draw() {
   behind(every);
   if (!seen) return legend($("legend-quality"), []);
   const times = [...new Set(lines.flatMap(({ values }) => [...values.keys()]))].sort((a, b) => a - b);
-  const wanted = JSON.stringify([metric, every, lines.map(({ version, role }) => [version, role])]);
+  const wanted = JSON.stringify([metric, every, lines.map(({ version, role, estimated }) => [version, role, estimated])]);
   if (wanted !== shape) {
     plot?.remove();
     plot = make(metric, lines);
@@ -96,7 +96,7 @@ export function draw() {
   current = { times, lines };
   plot.set([times, ...lines.map(({ values }) => times.map((t) => values.get(t)?.value ?? null))]);
   legend($("legend-quality"), [
-    ...lines.map(({ version, role }) => ({ label: format.shortVersion(version), note: role === "none" ? "" : role, color: colorOf(version), dash: DASHES[role] })),
+    ...lines.map((one) => ({ label: format.shortVersion(one.version), note: kindOf(one), color: colorOf(one.version), dash: dashOf(one) })),
     ...(some(lines, ({ open }) => open) ? [{ ring: true, label: "window still open" }] : []),
     ...(some(lines, ({ few }) => few) ? [{ faint: true, label: `fewer than ${OPEN_SCORED} outcomes` }] : []),
     ...(some(lines, hasBounds) ? [{ band: true, label: "95 % confidence" }] : []),
@@ -111,42 +111,60 @@ const some = (lines, is) => lines.some(({ values }) => [...values.values()].some
 function make(metric, lines) {
   const { show, axis, zero } = METRICS[metric];
   return chart($("chart-quality"), {
-    series: lines.map(({ version, role }) => ({ label: `${format.shortVersion(version)} ${role === "none" ? "" : role}`, color: colorOf(version), dash: DASHES[role] })),
+    series: lines.map((one) => ({
+      label: `${format.shortVersion(one.version)} ${kindOf(one)}`, color: colorOf(one.version), dash: dashOf(one),
+      ...(one.estimated && { width: 1.25, bare: true }),
+    })),
     time: (ms) => span(ms), axisTime: format.eventAxis, value: show, axisValue: axis, zero,
     steps: STEPS.map((n) => n * format.windowKind(answer.window).every),
     marks: () => marks(),
     hollow: (at, i) => point(at, i)?.open,
     faint: (at, i) => point(at, i)?.few,
-    bounds: (at, i) => { const one = point(at, i); return hasBounds(one) ? [one.low, one.high] : null; },
+    bounds: (at, i) => { const one = point(at, i); return hasBounds(one) && !isTold(at, i) ? [one.low, one.high] : null; },
     note: (at, i) => { const one = point(at, i); return one ? within(metric, one) : ""; },
   });
 }
 
+// An estimate needs no truth: it is there before outcomes are, and stays beside them.
+const kindOf = ({ role, estimated }) => [role === "none" ? "" : role, estimated ? "estimated" : ""].filter(Boolean).join(", ");
+const dashOf = ({ role, estimated }) => (estimated ? [1, 3] : DASHES[role]);
 const point = (at, i) => current.lines[at]?.values.get(current.times[i]);
+// Whether what is estimated has come true: then the band is of what was measured.
+function isTold(at, i) {
+  const { version, role, estimated } = current.lines[at];
+  return estimated && current.lines.some((one) => !one.estimated && one.version === version && one.role === role && one.values.has(current.times[i]));
+}
 const hasBounds = (one) => Boolean(one) && Number.isFinite(one.low) && Number.isFinite(one.high);
 
 // How far chance may have moved it, and what it is over.
 function within(metric, one) {
   const { show } = METRICS[metric];
   const bounds = hasBounds(one) ? `${show(one.low)} to ${show(one.high)}` : "";
-  const over = NEEDS_TRUTH.has(metric) ? `${format.count(one.scored)} outcomes` : "";
+  const over = NEEDS_TRUTH.has(metric) && !one.estimated ? `${format.count(one.scored)} outcomes` : "";
   return [bounds, over].filter(Boolean).join(", ");
 }
 
 // One line a version and role. A window is drawn in the middle of its last slide: its newest day.
 function series(rows, metric, every) {
   const lines = new Map(), newest = Math.max(...rows.map((r) => r.window_end));
+  const line = (one, estimated) => {
+    const key = JSON.stringify([one.version, one.role, estimated]);
+    if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, estimated, values: new Map() });
+    return lines.get(key).values;
+  };
   for (const one of rows) {
+    const at = one.window_end - every / 2, open = isOpen(one, newest), guess = `estimated_${metric}`;
+    if (Number.isFinite(one[guess])) {
+      line(one, true).set(at, { value: one[guess], low: one[`${guess}_low`], high: one[`${guess}_high`], estimated: true });
+    }
     if (one[metric] === null || one[metric] === undefined) continue;
-    if (NEEDS_TRUTH.has(metric) && one.scored < (isOpen(one, newest) ? OPEN_SCORED : 1)) continue;
-    const key = JSON.stringify([one.version, one.role]);
-    if (!lines.has(key)) lines.set(key, { version: one.version, role: one.role, values: new Map() });
-    lines.get(key).values.set(one.window_end - every / 2, {
-      value: one[metric], open: isOpen(one, newest), low: one[`${metric}_low`], high: one[`${metric}_high`],
+    if (NEEDS_TRUTH.has(metric) && one.scored < (open ? OPEN_SCORED : 1)) continue;
+    line(one, false).set(at, {
+      value: one[metric], open, low: one[`${metric}_low`], high: one[`${metric}_high`],
       few: NEEDS_TRUTH.has(metric) && one.scored < OPEN_SCORED, scored: one.scored,
     });
   }
-  return [...lines.values()].sort((a, b) => Math.min(...a.values.keys()) - Math.min(...b.values.keys()));
+  return [...lines.values()].sort((a, b) => a.estimated - b.estimated || Math.min(...a.values.keys()) - Math.min(...b.values.keys()));
 }
 
 // A version that left may never tell again that its last windows ended; only the newest can be open.
@@ -185,9 +203,9 @@ function behind(every) {
 }
 
 function describe(metric, lines, times) {
-  const latest = lines.map(({ version, role, values }) => {
+  const latest = lines.map(({ version, role, estimated, values }) => {
     const last = values.get([...values.keys()].sort((a, b) => a - b).at(-1));
-    return `${format.shortVersion(version)} ${role} ${METRICS[metric].show(last?.value)}`;
+    return `${format.shortVersion(version)} ${role}${estimated ? ", estimated" : ""} ${METRICS[metric].show(last?.value)}`;
   });
   const text = `${METRICS[metric].name} from ${format.eventDate(times[0])} to ${format.eventDate(times.at(-1))}. Latest: ${latest.join("; ")}. The table below has every window.`;
   if ($("chart-quality").getAttribute("aria-label") !== text) $("chart-quality").setAttribute("aria-label", text);
