@@ -37,6 +37,7 @@ def clicks(n: int, seed: int, middle: float = 0.0) -> tuple[pd.DataFrame, Answer
     return pd.DataFrame({"x": x, "hidden": hidden, "kind": kind}), Answers(p >= 0.5, p), truth
 
 
+@settings(deadline=None)
 @given(binary())
 def test_the_estimate_of_a_known_truth_is_the_realised_metric(rows: Any) -> None:
     answers, _, truth = rows
@@ -55,6 +56,7 @@ def test_the_estimate_of_a_known_truth_is_the_realised_metric(rows: Any) -> None
         assert "roc_auc" not in found
 
 
+@settings(deadline=None)
 @given(binary(), st.integers(0, 60))
 def test_chunks_add_up_whatever_the_cut(rows: Any, cut: int) -> None:
     answers, expected, _ = rows
@@ -74,6 +76,7 @@ def test_chunks_add_up_whatever_the_cut(rows: Any, cut: int) -> None:
         assert again[name].high == pytest.approx(bar.high)
 
 
+@settings(deadline=None)
 @given(binary())
 def test_bars_hold_their_value_and_stay_in_range(rows: Any) -> None:
     answers, expected, _ = rows
@@ -82,6 +85,7 @@ def test_bars_hold_their_value_and_stay_in_range(rows: Any) -> None:
         assert name == "log_loss" or bar.high <= 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=40), st.floats(-10, 10))
 def test_a_regression_s_known_errors_are_its_mae_and_rmse(truth: Any, answer: float) -> None:
     answers = Answers(np.full(len(truth), answer))
