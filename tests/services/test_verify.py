@@ -68,11 +68,11 @@ def told_and_recounted(measuring: Measuring, seed: int, days: int) -> tuple[Told
 
 
 @settings(
-    max_examples=15,
+    max_examples=6,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
-@given(seed=st.integers(0, 2**32 - 1), days=st.sampled_from([2, 5, 30]))
+@given(seed=st.integers(0, 2**32 - 1), days=st.sampled_from([2, 12]))
 def test_what_the_stages_tell_is_what_a_recount_gives(
     seed: int, days: int, measuring: Measuring
 ) -> None:

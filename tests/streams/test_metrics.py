@@ -344,6 +344,19 @@ def test_after_a_restart_windows_whose_panes_have_left_are_not_told_of_in_part(
     assert measuring.window(START + 49 * DAY_MS, "sliding_3d_1d")["predictions"] == 3
 
 
+def test_a_window_that_began_before_all_panes_is_told_of_before_a_restart_forgets_it(
+    measuring: Measuring,
+) -> None:
+    said = prediction("first", START)
+    measuring.measure(measuring.batch("predictions", [said]))  # told of at once
+    measuring.measure(measuring.batch("outcomes", [outcome(said, True)]))  # a second later
+    day(measuring, 7)  # 8 days before it nothing is kept: from a day before the first pane on
+    assert kept(measuring) == [0, 7]
+    measuring.restart()
+    measuring.tick()
+    assert measuring.window(START - 2 * DAY_MS, "sliding_3d_1d")["outcomes"] == 1
+
+
 def uncounted(why: str) -> float:
     return metrics_module.UNCOUNTED.labels(why)._value.get()
 
