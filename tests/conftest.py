@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from services.broker import Broker, free_port
 from services.supervisor.child import Child
 
 # What must pass before a change lands passes or fails the same each time; everywhere else
 # Hypothesis goes on looking for new cases.
-settings.register_profile("ci", derandomize=True, database=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# How long an example takes is the machine's business: timed assertions do not belong in tests.
+settings.register_profile("weir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("weir"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "weir")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
