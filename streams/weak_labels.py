@@ -36,8 +36,6 @@ class WeakLabels:
     correction: the kind whose ``truth`` is the user's own answer: a truth of the source ``user``.
     about: ``target``: positive means that the (binary) target is true. ``answer``: positive means
         that the answer was right; negative that it was wrong, which labels a binary target only.
-    train: whether training takes weak labels where no true one is known.
-    inverse_propensity: whether training multiplies their weight by 1/propensity.
     """
 
     session: timedelta
@@ -49,8 +47,6 @@ class WeakLabels:
     ignored: float = 0.3
     correction: str | None = None
     about: Literal["target", "answer"] = "target"
-    train: bool = False
-    inverse_propensity: bool = False
 
     @property
     def session_ms(self) -> int:
@@ -87,5 +83,3 @@ class WeakLabels:
             yield f"{where} ignored {self.ignored}: 0 (no label) to 1"
         if self.correction and USER not in sources:
             yield f"{where} corrections are truths of {USER!r}, which is not in truth_sources"
-        if self.inverse_propensity and not self.train:
-            yield f"{where} inverse_propensity weighs training, and train is off"

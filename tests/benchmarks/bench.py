@@ -4,8 +4,9 @@
 
 For each system, on topics of its own: start it; wait until predictions come from every partition;
 warm it up; offer a backlog and time its predictions; offer 1,000, 5,000 and 10,000 requests/s and
-take the time from publish to visible. Progress goes to stderr, tables to stdout; the last line is
-one JSON object.
+take the time from publish to visible. Then the join with many predictions pending, beside the
+serving agent (``--only join`` for these two). Progress goes to stderr, tables to stdout; the last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
 
-from tests.benchmarks import report
+from tests.benchmarks import join_agent, report
+from tests.benchmarks.join_agent import JOIN_ONLY, Joined
 from tests.benchmarks.load import Backlog, Latency, Load
 from tests.benchmarks.systems import PEER_PYTHON, Running, Stage, System, fresh_stage
 
@@ -58,6 +60,7 @@ SERVING_ONLY = System(
     module="tests.benchmarks.serving_only",
 )
 EXTRA = (TWO_WORKERS, SERVING_ONLY)
+JOIN = "join"
 WARM_UP_RATE, WARM_UP_S = 1000, 3.0
 COMPILER_SHARE = 0.1  # of a core: below it the broker's compiler has next to nothing left
 RATES = (1000, 5000, 10_000)
@@ -71,10 +74,12 @@ class Size:
     seconds: float
     warm_up_s: float
     rates: tuple[int, ...] = RATES
+    pending: int = 1_000_000  # predictions, when the join is measured
+    joined: int = 200_000
 
 
 FULL = Size(200_000, 20.0, 120.0)
-QUICK = Size(40_000, 5.0, 40.0)
+QUICK = Size(40_000, 5.0, 40.0, pending=200_000, joined=80_000)
 
 
 @dataclass
@@ -175,7 +180,9 @@ def _wait_until_idle(running: Running, timeout_s: float = 60.0) -> None:
         before = now
 
 
-def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[str, Any]]:
+def run(
+    size: Size, only: set[str], folder: Path
+) -> tuple[list[Measured], Joined | None, dict[str, Any]]:
     """Start a broker, measure all systems on it, end it."""
     with fresh_stage(folder) as stage:
         circumstances = report.circumstances()
@@ -191,14 +198,29 @@ def run(size: Size, only: set[str], folder: Path) -> tuple[list[Measured], dict[
             except (RuntimeError, OSError, KafkaException) as error:
                 # The others' figures are worth having; its own are missing, and so is a ratio.
                 say(f"  not measured: {error}; logs are in {folder}")
-        return results, circumstances
+        joined = None
+        if not only or JOIN in only:
+            say(JOIN_ONLY.title)
+            try:
+                joined = join_agent.measure(stage, size.pending, size.joined, say)
+            except (RuntimeError, OSError, KafkaException) as error:
+                say(f"  not measured: {error}; logs are in {folder}")
+        return results, joined, circumstances
 
 
-def as_json(results: list[Measured]) -> dict[str, Any]:
+def as_json(results: list[Measured], joined: Joined | None) -> dict[str, Any]:
     """The figures that other programs read."""
     by_name = {m.system.name: m for m in results}
     rate = {name: round(m.backlog.rate) for name, m in by_name.items() if m.backlog}
     workers = {"1": rate.get("weir_exactly_once"), "2": rate.get(TWO_WORKERS.name)}
+    join = {}
+    if joined is not None:
+        join["join"] = {
+            "pending": joined.pending,
+            "resident_mb": round(joined.resident / 1e6),
+            "records_per_s": round(joined.rate),
+            "serving_records_per_s": rate.get(SERVING_ONLY.name),
+        }
     return {
         "throughput": {s.name: rate[s.name] for s in SYSTEMS if s.name in rate},
         "latency_ms": {
@@ -215,6 +237,7 @@ def as_json(results: list[Measured]) -> dict[str, Any]:
             if m.latency
         },
         "workers": {n: value for n, value in workers.items() if value is not None},
+        **join,
     }
 
 
@@ -230,23 +253,31 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the load: a few minutes")
     parser.add_argument("--backlog", type=int, metavar="N", help="requests in the backlog")
     parser.add_argument("--seconds", type=float, metavar="S", help="seconds at each rate")
+    parser.add_argument("--pending", type=int, metavar="N", help="predictions, for the join")
     parser.add_argument("--only", default="", metavar="NAME,…", help="these systems only")
     parser.add_argument("--report", type=Path, metavar="FILE", help="renew this page's figures")
     parser.add_argument("--keep", action="store_true", help="keep the folder of logs")
     chosen = parser.parse_args()
     only = set(filter(None, chosen.only.split(",")))
-    unknown = only - {s.name for s in (*SYSTEMS, *EXTRA)}
+    unknown = only - {s.name for s in (*SYSTEMS, *EXTRA)} - {JOIN}
     if unknown:
         parser.error(f"no system is called {', '.join(sorted(unknown))}")
+    if JOIN in only:  # its rate says something beside the serving agent's
+        only.add(SERVING_ONLY.name)
     if not PEER_PYTHON.exists():
         sys.exit("weir bench: the peers' environment .venv-bench is missing; `make bench` makes it")
     os.environ.setdefault("WEIR_BENCH_TASK", "bench")
     size = QUICK if chosen.quick else FULL
-    size = Size(chosen.backlog or size.backlog, chosen.seconds or size.seconds, size.warm_up_s)
+    size = replace(
+        size,
+        backlog=chosen.backlog or size.backlog,
+        seconds=chosen.seconds or size.seconds,
+        pending=chosen.pending or size.pending,
+    )
     folder = Path(tempfile.mkdtemp(prefix="weir-bench-"))
     began = datetime.now(UTC)
     try:
-        results, circumstances = run(size, only, folder)
+        results, joined, circumstances = run(size, only, folder)
     except BaseException:
         say(f"logs are in {folder}")
         raise
@@ -255,7 +286,7 @@ def main() -> None:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     circumstances |= {"began": began, "size": size}
-    figures = as_json(results)
+    figures = as_json(results, joined)
     if not chosen.json:
         report.show(results, circumstances, figures)
     if chosen.report:

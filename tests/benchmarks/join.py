@@ -1,4 +1,4 @@
-"""The join with many predictions pending: its rate and its memory, beside the serving stage's rate.
+"""The join's stage with many predictions pending: its rate and its memory.
 
     python -m tests.benchmarks.join [--pending 10000000] [--joined 500000] [--json]
 
@@ -8,6 +8,7 @@ commit. With so many pending, new requests go on coming, and for each one a trut
 chosen at random among the pending ones, the hardest order for a store on disk. Rates are records a
 second of a stage's own time, one thread: of serving, requests; of the join, predictions while the
 stores fill, then predictions and truths. Resident memory is the whole process's, its largest value.
+`weir bench` measures the same of agents on a broker (`tests.benchmarks.join_agent`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 from threadpoolctl import threadpool_limits
 
@@ -36,6 +38,7 @@ from streams.feedback import Feedback
 from streams.partitioner import partitions_of
 from streams.serving import Served, Serving
 from streams.store import Stores
+from streams.task import Task
 from streams.training.fitting import bare_version
 from streams.training.train import train
 from streams.transport.batch import RecordBatch
@@ -62,31 +65,28 @@ class Stage:
         return self.records / self.seconds if self.seconds else 0.0
 
 
-class World:
-    """The two stages, and what goes through them."""
+class Traffic:
+    """Predictions as the serving stage makes them of requests, and truths of them."""
 
-    def __init__(self, folder: Path, pending: int) -> None:
-        self.codecs = codecs(Bench)
-        self._stores = Stores(folder / "state")
-        trained = train(Bench, history(), "bench").contents
-        version = bare_version(Bench, trained.model, trained.gate, trained.samples)
+    def __init__(self, task: Task, pending: int) -> None:
+        self.task = task
+        self.codecs = codecs(task)
+        trained = train(task, history(), "bench").contents
+        version = bare_version(task, trained.model, trained.gate, trained.samples)
         version.threshold = trained.threshold
         served = Served(version, "champion")
-        self._serving = Serving(Bench, self.codecs, lambda: served, "bench", clock)
-        self._feedback = Feedback(Bench, self.codecs, self._stores, clock)
+        self._serving = Serving(task, self.codecs, lambda: served, "bench", clock)
         self._features = inputs(64 * BATCH, seed=5)
-        self._offsets: dict[tuple[str, int], int] = {}
         self._start = clock() - SPAN_MS
         self._step = SPAN_MS / (2 * pending)
         self.asked = 0
-        self.serving, self.filling, self.joining = Stage(), Stage(), Stage()
-        self.resident = 0
+        self.serving = Stage()
 
-    def ask(self, into: Stage) -> None:
-        """A batch of requests through serving, its predictions through the join."""
+    def predictions(self) -> tuple[list[bytes], Sequence[bytes]]:
+        """Keys and values of the predictions of the next `BATCH` requests."""
         values = self._requests()
         batch = RecordBatch(
-            BY_NAME["requests"].topic(Bench.name),
+            BY_NAME["requests"].topic(self.task.name),
             0,
             np.arange(len(values), dtype=np.int64),
             np.full(len(values), clock(), np.int64),
@@ -97,11 +97,10 @@ class World:
         outputs = self._serving(batch).outputs
         self.serving.seconds += time.perf_counter() - began
         self.serving.records += len(values)
-        made = outputs[0]
-        self._join("predictions", [key or b"" for key in made.keys], made.values, into)
+        return [key or b"" for key in outputs[0].keys], outputs[0].values
 
-    def answer(self, numbers: Any, into: Stage) -> None:
-        """Truths of the requests of these numbers."""
+    def truths(self, numbers: npt.NDArray[np.int64]) -> tuple[list[bytes], Sequence[bytes]]:
+        """Keys and values of truths of the requests of these numbers."""
         n = len(numbers)
         ids = self._ids(numbers)
         columns = {
@@ -111,13 +110,7 @@ class World:
             "source": constant("system", n),
             "selection_probability": constant(None, n),
         }
-        values = self.codecs["truth"].encode(columns, n)
-        self._join("truth", [id_.encode() for id_ in ids], values, into)
-
-    def close(self) -> None:
-        """Close the stores."""
-        self._feedback.close()
-        self._stores.close()
+        return [id_.encode() for id_ in ids], self.codecs["truth"].encode(columns, n)
 
     def _requests(self) -> list[bytes | None]:
         numbers = np.arange(self.asked, self.asked + BATCH)
@@ -133,12 +126,24 @@ class World:
         return list(self.codecs["request"].encode(columns, BATCH))
 
     @staticmethod
-    def _ids(numbers: Any) -> Any:
+    def _ids(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
         ids = np.empty(len(numbers), object)
         ids[:] = [f"request-{number:012d}" for number in numbers.tolist()]
         return ids
 
-    def _join(self, name: str, keys: list[bytes], values: Sequence[bytes], into: Stage) -> None:
+
+class Join:
+    """The feedback stage on stores of its own."""
+
+    def __init__(self, traffic: Traffic, folder: Path) -> None:
+        self._task = traffic.task
+        self._stores = Stores(folder)
+        self._feedback = Feedback(traffic.task, traffic.codecs, self._stores, clock)
+        self._offsets: dict[tuple[str, int], int] = {}
+        self.resident = 0
+
+    def take(self, name: str, keys: list[bytes], values: Sequence[bytes], into: Stage) -> None:
+        """Records of a topic; the time that they take goes into a stage."""
         for batch in self._parted(name, keys, values):
             began = time.perf_counter()
             result = self._feedback(batch)
@@ -148,13 +153,18 @@ class World:
             into.records += len(batch)
         self.resident = max(self.resident, psutil.Process().memory_info().rss)
 
+    def close(self) -> None:
+        """Close the stores."""
+        self._feedback.close()
+        self._stores.close()
+
     def _parted(
         self, name: str, keys: list[bytes], values: Sequence[bytes]
     ) -> Iterator[RecordBatch]:
         """Records as the partitions of their topic have them."""
-        topic = BY_NAME[name].topic(Bench.name)
-        where = partitions_of(keys, Bench.partitions)
-        for partition in range(Bench.partitions):
+        topic = BY_NAME[name].topic(self._task.name)
+        where = partitions_of(keys, self._task.partitions)
+        for partition in range(self._task.partitions):
             rows = np.flatnonzero(where == partition).tolist()
             first = self._offsets.get((name, partition), 0)
             self._offsets[name, partition] = first + len(rows)
@@ -170,34 +180,36 @@ class World:
 
 def measure(pending: int, joined: int, folder: Path) -> dict[str, Any]:
     """Fill the stores, then join; the figures."""
-    world = World(folder, pending)
+    traffic = Traffic(Bench, pending)
+    join = Join(traffic, folder / "state")
+    filling, joining = Stage(), Stage()
     before = psutil.Process().memory_info().rss
     began = time.monotonic()
-    while world.asked < pending:
-        world.ask(world.filling)
-        if world.asked % (125 * BATCH) == 0:
+    while traffic.asked < pending:
+        join.take("predictions", *traffic.predictions(), filling)
+        if traffic.asked % (125 * BATCH) == 0:
             say(
-                f"  {world.asked:,} pending after {time.monotonic() - began:.0f} s: "
-                f"{world.filling.rate:,.0f} predictions/s into the stores, "
-                f"serving {world.serving.rate:,.0f}/s, {world.resident / 1e6:,.0f} MB resident"
+                f"  {traffic.asked:,} pending after {time.monotonic() - began:.0f} s: "
+                f"{filling.rate:,.0f} predictions/s into the stores, "
+                f"serving {traffic.serving.rate:,.0f}/s, {join.resident / 1e6:,.0f} MB resident"
             )
-    filled = world.resident
+    filled = join.resident
     # Each request once: a truth of another that was joined before would only correct it.
     chosen = np.random.default_rng(6).permutation(pending)[:joined]
     for first in range(0, len(chosen), BATCH):
-        world.ask(world.joining)
-        world.answer(chosen[first : first + BATCH], world.joining)
-    world.close()
+        join.take("predictions", *traffic.predictions(), joining)
+        join.take("truth", *traffic.truths(chosen[first : first + BATCH]), joining)
+    join.close()
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {
         "pending": pending,
-        "resident_mb": round(world.resident / 1e6),
+        "resident_mb": round(join.resident / 1e6),
         "resident_mb_before": round(before / 1e6),
         "resident_mb_filled": round(filled / 1e6),
         "disk_mb": round(disk / 1e6),
-        "fill_records_per_s": round(world.filling.rate),
-        "records_per_s": round(world.joining.rate),
-        "serving_records_per_s": round(world.serving.rate),
+        "fill_records_per_s": round(filling.rate),
+        "records_per_s": round(joining.rate),
+        "serving_records_per_s": round(traffic.serving.rate),
     }
 
 

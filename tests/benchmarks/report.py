@@ -95,6 +95,14 @@ def aims(figures: dict[str, Any]) -> list[list[str]]:
     if mine and bare:
         what = "p99 at 5,000/s, exactly once, over the transactional loop's"
         found.append((what, mine / bare, "< 1: ahead of it", mine < bare))
+    join = figures.get("join", {})
+    if join.get("serving_records_per_s"):
+        ratio = join["records_per_s"] / join["serving_records_per_s"]
+        what = f"join over serving agent, records/s, {join['pending']:,} pending"
+        found.append((what, ratio, "≥ 0.5", ratio >= 0.5))
+    if join:
+        what = f"join's resident memory, {join['pending']:,} pending, GB"
+        found.append((what, join["resident_mb"] / 1e3, "< 1", join["resident_mb"] < 1000))
     return [[what, f"{value:.2f}", aim, "yes" if met else "no"] for what, value, aim, met in found]
 
 

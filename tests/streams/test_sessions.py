@@ -279,7 +279,6 @@ PROBLEMS: list[tuple[str, dict[str, Any], str]] = [
     ("binary", {"ignored": 2.0}, "ignored 2.0: 0 (no label) to 1"),
     ("binary", {"session": timedelta(0)}, "session 0:00:00: a positive time"),
     ("binary", {"session": timedelta(days=9)}, "up to the horizon 2 days"),
-    ("binary", {"inverse_propensity": True}, "train is off"),
     ("multiclass", {}, 'use about="answer"'),
     ("regression", {"about": "answer"}, "a number cannot be told right or wrong"),
 ]
