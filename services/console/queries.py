@@ -81,7 +81,7 @@ PAST = f"""
         SELECT toUnixTimestamp(joined_at) AS at, 0, 0, count(), NULL, NULL
         FROM {_OUTCOMES}
         WHERE joined_at >= fromUnixTimestamp({{from:Int64}})
-          AND joined_at < fromUnixTimestamp({{to:Int64}})
+          AND joined_at < fromUnixTimestamp({{to:Int64}}) AND label != 'weak'
         GROUP BY at
     )
     GROUP BY t

@@ -75,9 +75,11 @@ class Tail:
         self._kafka = dict(kafka)
         self._live = live
         self._topics = {BY_NAME[name].topic(contract.task): name for name in FOLLOWED}
-        self._predictions, self._models, self._dead_letters = (
-            contract.codec(record, home) for record in ("prediction", "model", "dead_letter")
+        self._predictions, self._outcomes, self._models, self._dead_letters = (
+            contract.codec(record, home)
+            for record in ("prediction", "outcome", "model", "dead_letter")
         )
+        self._weak_labels = bool(contract.signals)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self.state = State(False, "connecting to Kafka")
@@ -187,9 +189,8 @@ class Tail:
         for message in messages:
             by_topic[self._topics[message.topic()]].append(message)
         now = time.time()
-        self._live.count(
-            now, requests=len(by_topic["requests"]), outcomes=len(by_topic["outcomes"])
-        )
+        outcomes = self._true(by_topic["outcomes"])
+        self._live.count(now, requests=len(by_topic["requests"]), outcomes=outcomes)
         if arrived := by_topic["predictions"]:
             batch = self._predictions.decode([message.value() for message in arrived])
             self._live.predictions(now, batch.columns, unread=len(batch.failures))
@@ -197,6 +198,13 @@ class Tail:
             self._take_models(arrived)
         if arrived := by_topic["dead-letters"]:
             self._take_letters(arrived)
+
+    def _true(self, messages: Sequence[Message]) -> int:
+        """How many outcomes are not of weak labels; without signals none can be."""
+        if not self._weak_labels or not messages:
+            return len(messages)
+        batch = self._outcomes.decode([message.value() for message in messages])
+        return int((batch.columns["label"].values == "true").sum())
 
     def _take_models(self, messages: Sequence[Message]) -> None:
         records = []

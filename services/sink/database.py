@@ -58,6 +58,7 @@ def prepare(client: Client, database: str, tables: Sequence[Table]) -> list[str]
     changed += migrate(client, database, load())
     # Made anew at each start: it has the features as its columns, and those may grow.
     client.command(_labelled(database))
+    client.command(_weak_labelled(database))
     return changed
 
 
@@ -97,4 +98,15 @@ def _labelled(database: str) -> str:
         # Rows that are older than the column have '' there.
         "WHERE label != 'weak'\n"
         "ORDER BY revision DESC, _offset DESC\nLIMIT 1 BY request_id"
+    )
+
+
+def _weak_labelled(database: str) -> str:
+    """Each request that signals gave a weak label once, with its newest, unless taken back."""
+    return (
+        f"CREATE OR REPLACE VIEW {quote(database)}.weak_labelled AS\n"
+        "SELECT * EXCEPT (_partition, _offset, _timestamp, _key, _traceparent, _sink)\n"
+        f"FROM (SELECT * FROM {quote(database)}.outcomes WHERE label = 'weak' "
+        "ORDER BY revision DESC, _offset DESC LIMIT 1 BY request_id)\n"
+        "WHERE weight > 0"
     )
