@@ -101,16 +101,17 @@ class _Watch:
         while True:
             self._running.check()
             self.resident = max(self.resident, self._process.memory_info().rss)
-            wanted = [ConsumerGroupTopicPartitions(self._group, list(ends))]
+            places = [TopicPartition(*place) for place in ends]
+            wanted = [ConsumerGroupTopicPartitions(self._group, places)]
             (future,) = self._admin.list_consumer_group_offsets(wanted).values()
             reached = future.result(30).topic_partitions
-            if all(one.offset >= ends[TopicPartition(one.topic, one.partition)] for one in reached):
+            if all(one.offset >= ends[one.topic, one.partition] for one in reached):
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the join did not come to the end in {TIMEOUT_S:.0f} s")
             time.sleep(0.05)
 
-    def _ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+    def _ends(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
         """Where partitions end; the last entry of each is the marker of its transaction."""
         known = self._admin.list_topics(timeout=10).topics
         asked = {
@@ -119,5 +120,7 @@ class _Watch:
             for partition in known[topic].partitions
         }
         answers = self._admin.list_offsets(asked)
-        # What holds nothing but markers, or nothing, has no record that could be committed.
-        return {one: future.result(30).offset - 1 for one, future in answers.items()}
+        return {
+            (one.topic, one.partition): future.result(30).offset - 1
+            for one, future in answers.items()
+        }
