@@ -388,7 +388,12 @@ def test_the_views_answer(world: World) -> None:
     assert latency["max_ms"] == 29 * 5 / 1000
     assert len(rows(world, "SELECT * FROM metric_windows")) == 30
     assert len(rows(world, "SELECT * FROM last_dead_letters")) == 30
-    assert len(rows(world, "SELECT * FROM labelled")) == 30
+    # Every second outcome is of a weak label.
+    assert {row["label"] for row in rows(world, "SELECT * FROM labelled")} == {"true"}
+    assert {row["label"] for row in rows(world, "SELECT * FROM weak_labelled")} == {"weak"}
+    assert len(rows(world, "SELECT * FROM labelled")) == 15
+    assert len(rows(world, "SELECT * FROM weak_labelled")) == 15
+    assert sum(row["records"] for row in rows(world, "SELECT * FROM set_aside")) == 30
     versions = rows(world, "SELECT * FROM versions")
     assert {row["answers"] for row in versions} == {1}
     trace = rows(world, "SELECT record FROM trace WHERE request_id = 'request_id-7'")
@@ -403,6 +408,8 @@ def test_newer_revisions_replace_older_ones_in_the_views(world: World) -> None:
     for topic in ("metrics", "outcomes"):
         codec = world.codec(topic)
         first = make_record(codec.schema, 1)
+        if topic == "outcomes":
+            first["label"] = "true"
         world.produce(
             topic,
             [
