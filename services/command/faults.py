@@ -25,6 +25,9 @@ def faults(
     ] = 22_000,
     seed: Annotated[int, typer.Option(min=0, help="The same plan and load each time.")] = 0,
     rate: Annotated[float, typer.Option(min=1, help="Requests a second, at most.")] = 1000,
+    only: Annotated[
+        str, typer.Option(help="Kinds of faults, with commas between them.", show_default="all")
+    ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, as stdout's last line.")
     ] = False,
@@ -38,9 +41,16 @@ def faults(
     Starts a system of its own in a temporary folder; it is removed when every promise was kept.
     """
     from services.faults.harness import Run, kept
+    from services.faults.plan import Kind
 
+    unknown = set(filter(None, only.split(","))) - set(Kind)
+    if unknown:
+        raise CommandError(
+            f"--only: no kind {', '.join(sorted(unknown))}; they are {', '.join(Kind)}", code=2
+        )
+    kinds = tuple(map(Kind, only.split(","))) if only else tuple(Kind)
     try:
-        run = Run.of_seed(seed, kills, requests, rate)
+        run = Run.of_seed(seed, kills, requests, rate, kinds)
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
     folder = home or Path(tempfile.mkdtemp(prefix="weir-faults-"))
@@ -57,7 +67,8 @@ def faults(
     if not good:
         raise CommandError(
             f"promises were broken; `weir faults --kills {kills} --requests {requests} --seed "
-            f"{seed}` repeats the plan and the load, and {folder} has the logs and the data"
+            f"{seed}{f' --only {only}' if only else ''}` repeats the plan and the load, and "
+            f"{folder} has the logs and the data"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,9 +52,16 @@ class Run:
     unrecovered: list[str] = field(default_factory=list)
 
     @classmethod
-    def of_seed(cls, seed: int, faults: int, requests: int, rate: float) -> Run:
+    def of_seed(
+        cls,
+        seed: int,
+        faults: int,
+        requests: int,
+        rate: float,
+        kinds: Sequence[Kind] = tuple(Kind),
+    ) -> Run:
         """Plan a run. ValueError where there are too few requests for the faults."""
-        return cls(seed, requests, rate, make_plan(seed, faults, requests))
+        return cls(seed, requests, rate, make_plan(seed, faults, requests, kinds))
 
     def execute(self, running: Running, task: Task, disk: str, say: Say) -> dict[str, Any]:
         """Do it; the report. disk: why the store's disk cannot be filled, or ''."""

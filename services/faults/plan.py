@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,8 +42,10 @@ class Fault:
     violent: bool
 
 
-def make_plan(seed: int, faults: int, requests: int) -> list[Fault]:
-    """The faults of a seed, in order of ``at``.
+def make_plan(
+    seed: int, faults: int, requests: int, kinds: Sequence[Kind] = tuple(Kind)
+) -> list[Fault]:
+    """The faults of a seed, in order of ``at``; of ``kinds`` only.
 
     The load is cut into as many equal parts as there are faults, and each has its fault at a
     random moment. Each kind comes as often as the others, but for one more or less, in random
@@ -54,7 +57,6 @@ def make_plan(seed: int, faults: int, requests: int) -> list[Fault]:
             "fault are needed, to see when its recovery is over"
         )
     chance = np.random.default_rng([seed, faults, requests])
-    kinds = list(Kind)
     drawn: list[Kind] = []
     while len(drawn) < faults:
         drawn += [kinds[i] for i in chance.permutation(len(kinds))]

@@ -10,6 +10,9 @@ address. Modules, from the outside in:
 - ``access``: who asks, and what readers may do;
 - ``statements``: the little SQL the store itself must read (which INSERT carries data, ...);
 - ``encodings``: compressed bodies in and out;
+- ``folder``: before the engine opens it: locked, with room, without damaged parts;
+- ``guard``: a full disk costs no rows; with ``parts``, ``checksums`` and ``definitions``, which see
+  and mend what it damaged;
 - ``engine``: the engine, one session a call;
 - ``errors``: ClickHouse's codes and their HTTP status.
 """

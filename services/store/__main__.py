@@ -16,15 +16,21 @@ from services.store.app import StoreApp
 from services.store.engine import Engine
 from services.store.errors import StoreLocked
 from services.store.execution import Executor
+from services.store.folder import Folder
+from services.store.guard import Guard
+from services.store.parts import CONFIGURATION
 from services.store.settings import StoreSettings
 from streams.observe import configure_logging
 from streams.settings import Settings
 
 log = structlog.get_logger("store")
 
+DAMAGED = 4
+"""Exit code: a full disk has damaged a part; the next start has its rows from other parts."""
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the store until SIGTERM or SIGINT. Returns the process's exit code.
+    """Run the store until SIGTERM, SIGINT or damage. Returns the process's exit code.
 
     At the end running writes are finished, readers' queries are cancelled, the engine is closed.
     """
@@ -40,12 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     if listener is None:
         return 1
     try:
-        engine = Engine(options.path)
+        folder = Folder(options.path)
+        folder.make_ready(settings.least_free_bytes)
+        engine = Engine(options.path, CONFIGURATION)
     except StoreLocked as error:
         log.error("store not opened", error=str(error))
         return 1
+    guard = Guard(engine, settings.least_free_bytes, lambda: setattr(server, "should_exit", True))
     app = StoreApp(
-        Executor.over(engine, settings.limits()), shared.clickhouse_user, password, settings
+        Executor.over(engine, settings.limits(), guard), shared.clickhouse_user, password, settings
     )
     server = _Server(
         uvicorn.Config(
@@ -63,13 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # Uvicorn raises the signal again after it has stopped: there is still an engine to close.
         signal.signal(number, lambda *_: None)
+    guard.start()
     server.run(sockets=[listener])
-    closed = engine.close(settings.stop_wait_s)
-    log.info("store stopped", closed=closed)
+    guard.stop()
+    # A damaged engine is not closed but left: closing writes, and tidies up.
+    closed = not guard.damaged and engine.close(settings.stop_wait_s)
+    log.info("store stopped", closed=closed, damaged=guard.damaged)
     if not closed:
         # A statement that cannot be stopped holds the engine; what was acknowledged is on disk.
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(DAMAGED if guard.damaged else 0)
     return 0
 
 

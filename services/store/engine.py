@@ -146,10 +146,12 @@ def _load_chdb() -> Any:
 class Engine:
     """The engine over one folder; the process's time zone becomes UTC with it.
 
+    configuration: of the engine as a whole, in ClickHouse's XML.
+
     Errors: StoreLocked where another process has the folder open.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, configuration: str = "<clickhouse/>") -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._open = 0
@@ -157,7 +159,9 @@ class Engine:
         self._closing = False
         try:
             self._connect = _load_chdb()
-            self._root = self._connect(str(path))
+            file = path / "weir-engine.xml"
+            file.write_text(configuration)
+            self._root = self._connect(f"{path}?config-file={file}")
         except Exception as error:
             raise StoreLocked(
                 76, f"cannot open the store's folder {path}: {error}. Is another store running?"

@@ -12,7 +12,14 @@ from services.store.access import Gatekeeper, Limits, Role, reader_settings
 from services.store.calls import STREAMED, Call
 from services.store.engine import Answer, Engine, Session
 from services.store.errors import BAD_ARGUMENTS, EngineError, Refused
-from services.store.statements import InsertWithData, has_result, insert_with_data, keyword
+from services.store.guard import Guard
+from services.store.statements import (
+    InsertWithData,
+    has_result,
+    insert_with_data,
+    keyword,
+    writes,
+)
 
 _FORMAT_CLAUSE = re.compile(rb"\bFORMAT\s+\w+\s*;?\s*\Z", re.IGNORECASE)
 _SELECTS = frozenset({b"SELECT", b"WITH", b"FROM"})
@@ -38,12 +45,13 @@ class Executor:
     engine: Engine
     limits: Limits
     gatekeeper: Gatekeeper
+    guard: Guard
 
     @classmethod
-    def over(cls, engine: Engine, limits: Limits) -> Executor:
+    def over(cls, engine: Engine, limits: Limits, guard: Guard) -> Executor:
         """Learns from the engine which functions reach out."""
         with engine.session() as session:
-            return cls(engine, limits, Gatekeeper(session))
+            return cls(engine, limits, Gatekeeper(session), guard)
 
     @contextlib.contextmanager
     def prepare(self, call: Call, role: Role) -> Iterator[Running]:
@@ -51,6 +59,8 @@ class Executor:
 
         Errors: Refused, EngineError.
         """
+        if role is Role.WRITER and writes(call.statement):
+            self.guard.admit(len(call.statement))
         with self.engine.session() as session:
             # 1. The database, before the session is read only (USE is no query).
             if call.database:
@@ -83,6 +93,13 @@ class Executor:
         result = insert is None and has_result(call.statement)
 
         def run() -> Answer:
+            if role is Role.WRITER and writes(call.statement):
+                # chDB says "done" where the disk was full, too.
+                with self.guard.acknowledging(session, defines=insert is None):
+                    return write()
+            return write()
+
+        def write() -> Answer:
             if insert is not None:
                 rows = call.statement[insert.data_at :]
                 return session.insert(insert.table, insert.settings, insert.format, rows)

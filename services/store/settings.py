@@ -29,6 +29,11 @@ class StoreSettings(BaseSettings):
     max_waiting: int = Field(
         default=200, ge=0, description="Calls that may wait for their turn, a role."
     )
+    least_free_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        description="Of its disk: below it nothing is written, merged or opened.",
+    )
     stop_wait_s: float = Field(default=30.0, gt=0, description="At stop, for what is running.")
 
     def limits(self) -> Limits:

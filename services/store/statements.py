@@ -27,6 +27,11 @@ _TOKEN = re.compile(
 _RESULT = frozenset(
     b"SELECT WITH FROM SHOW DESCRIBE DESC EXPLAIN EXISTS CHECK KILL BACKUP RESTORE VALUES".split()
 )
+# Statements that write nothing, or make room.
+_WRITES_NOTHING = frozenset(
+    b"SELECT WITH FROM SHOW DESCRIBE DESC EXPLAIN EXISTS CHECK KILL USE SET SYSTEM".split()
+    + b"DROP TRUNCATE".split()
+)
 _TRAILING_FORMAT = re.compile(
     r"\bFORMAT\s+([A-Za-z]\w*)\s*(?:SETTINGS\s[^;']*)?;?\s*\Z", re.IGNORECASE
 )
@@ -68,6 +73,15 @@ def keyword(text: bytes) -> bytes:
 def has_result(text: bytes) -> bool:
     """Whether the statement answers with rows, be it none of them."""
     return keyword(text) in _RESULT
+
+
+def writes(text: bytes) -> bool:
+    """Whether the statement needs room on the disk.
+
+    >>> writes(b"ALTER TABLE t ADD COLUMN a Int8"), writes(b"DROP TABLE t")
+    (True, False)
+    """
+    return keyword(text) not in _WRITES_NOTHING
 
 
 def explicit_format(text: str) -> str | None:

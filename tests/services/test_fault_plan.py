@@ -47,6 +47,14 @@ def test_each_kind_comes_as_often_as_the_others(seed: int, size: tuple[int, int]
     assert max(of_each) - min(of_each) <= 1
 
 
+@given(seeds, sizes, st.lists(st.sampled_from(Kind), min_size=1, unique=True))
+def test_only_the_kinds_that_are_asked_for_come(
+    seed: int, size: tuple[int, int], kinds: list[Kind]
+) -> None:
+    assert {fault.kind for fault in make_plan(seed, *size, kinds)} <= set(kinds)
+    assert make_plan(seed, *size, list(Kind)) == make_plan(seed, *size)
+
+
 def test_plans_of_different_seeds_differ() -> None:
     assert make_plan(1, 20, 20_000) != make_plan(2, 20, 20_000)
 
