@@ -3,6 +3,7 @@
     <root>/<version id>/
         model.skops     the main pipeline
         gate.skops      the gate, where there is one
+        estimator.skops what estimates metrics without labels; older bundles have none
         profile.json    what the training data looked like
         manifest.json   everything else, and the SHA-256 of the files above
         manifest.sig    HMAC-SHA256 (hex) of manifest.json's bytes with the deployment's key
@@ -26,11 +27,13 @@ from typing import Any
 
 from streams import skops_files
 from streams.declaration import json_text
+from streams.estimates.saved import of_plain
 from streams.manifest import RETRAIN, Contents, build, difference, refusal, samples
 from streams.task import Task
 from streams.version import Version
 
 MODEL, GATE, PROFILE = "model.skops", "gate.skops", "profile.json"
+ESTIMATOR = "estimator.skops"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 
 
@@ -75,6 +78,8 @@ def save_bundle(folder_root: Path, task: Task, contents: Contents, key: bytes) -
     }
     if contents.gate is not None:
         files[GATE] = skops_files.dump(contents.gate)
+    if contents.estimates is not None:
+        files[ESTIMATOR] = skops_files.dump(contents.estimates.plain())
     files[MANIFEST] = json_text(build(task, contents, files)).encode()
     files[SIGNATURE] = sign(files[MANIFEST], key).encode()
 
@@ -126,7 +131,7 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
         raise BundleError(folder, MANIFEST, f"it is not a manifest: {error!r}", RETRAIN) from error
     # 4. Estimators, from types that are known to be harmless.
     estimators: dict[str, Any] = {}
-    for name in (MODEL, GATE):
+    for name in (MODEL, GATE, ESTIMATOR):
         try:
             estimators[name] = skops_files.load(files[name]) if name in files else None
         except skops_files.UnsafeFile as error:
@@ -134,8 +139,15 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
     # 5. The same answers as at training; the first call is also what warms the estimators up.
     try:
         profile = json.loads(files[PROFILE])
+        plain = estimators[ESTIMATOR]
         version = Version(
-            task, manifest, estimators[MODEL], estimators[GATE], profile, samples(manifest, task)
+            task,
+            manifest,
+            estimators[MODEL],
+            estimators[GATE],
+            profile,
+            samples(manifest, task),
+            None if plain is None else of_plain(plain),
         )
         differs = difference(version)
     except Exception as error:
@@ -162,7 +174,7 @@ def sign(data: bytes, key: bytes) -> str:
 
 def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     listed: Mapping[str, str] = manifest["files"]
-    strange = set(listed) - {MODEL, GATE, PROFILE}
+    strange = set(listed) - {MODEL, GATE, ESTIMATOR, PROFILE}
     if strange or not {MODEL, PROFILE} <= set(listed):
         raise BundleError(folder, MANIFEST, f"it lists the files {sorted(listed)}", RETRAIN)
     if (manifest["gate"]["threshold"] is None) == (GATE in listed):

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from prometheus_client import Counter
 
 from schemas.columns import Column, Columns, constant
 from streams.dead_letters import words
-from streams.version import Answers, Version
+from streams.version import Answers, Expected, Version
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Inferred:
     decision: of n, what the gate decided. score: of n, the gate's; null where there is none.
     propensity: of n, the probability with which the model was to answer; null where it could not.
     answers: the model's, of the rows that are not deferred, in order; None where all are.
+    expected: what to expect of their truth; None where the version has no estimator.
     """
 
     defer: Mask
@@ -49,6 +51,7 @@ class Inferred:
     score: Column
     propensity: Column
     answers: Answers | None
+    expected: Expected | None = None
 
 
 def unserved(n: int) -> Inferred:
@@ -86,10 +89,12 @@ def infer(
     defer = held | unsure
     lap("gate")
     answers: Answers | None = None
+    expected: Expected | None = None
     wrong = np.zeros(n, bool)
     if not defer.all():
         try:
-            answers = version.predict(frame[~defer] if defer.any() else frame)
+            admitted = frame[~defer] if defer.any() else frame
+            answers = version.predict(admitted)
             good = _usable(answers, n - int(defer.sum()))
         except Exception as error:
             lap("infer")
@@ -98,7 +103,10 @@ def infer(
             wrong[np.flatnonzero(~defer)[~good]] = True
             defer |= wrong
             answers = answers.take(good) if good.any() else None
+            admitted = admitted[good]
             FAILED.labels("model").inc(int(wrong.sum()))
+        if answers is not None:
+            expected = _expected(version, admitted, answers)
     lap("infer")
     reasons: list[tuple[Mask, str]] = []
     if held.any():
@@ -110,7 +118,22 @@ def infer(
         reasons.append((wrong, f"the model's answer is not a {what}"))
     propensity = _propensity(refused, unsure | wrong, share)
     reason = _reasons(n, defer, reasons)
-    return Inferred(defer, reason, *_gated(scores, refused, n), propensity, answers)
+    return Inferred(defer, reason, *_gated(scores, refused, n), propensity, answers, expected)
+
+
+def _expected(version: Version, frame: pd.DataFrame, answers: Answers) -> Expected | None:
+    """What to expect of the answers' truth; an estimator that fails keeps nobody from an answer."""
+    if version.estimates is None:
+        return None
+    try:
+        return version.estimates.expect(frame, answers)
+    except Exception as error:
+        FAILED.labels("estimator").inc(len(answers))
+        told = (version.id, "estimator", type(error).__name__)
+        if told not in _told:
+            _told.add(told)
+            log.exception("the estimator of version %s fails; nothing is estimated", version.id)
+        return None
 
 
 def _gate(version: Version, scores: Floats | None, n: int) -> tuple[Mask, Mask]:

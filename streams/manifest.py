@@ -12,6 +12,7 @@ import pandas as pd
 import sklearn
 
 from streams.declaration import declaration, describe_features, sha256_of
+from streams.estimates.saved import Saved
 from streams.frame import columns_of, frame
 from streams.task import Task
 from streams.version import Version
@@ -49,6 +50,7 @@ class Contents:
     decision_threshold: float = 0.5
     gate: Any | None = None
     threshold: float | None = None
+    estimates: Saved | None = None
     gate_metrics: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,7 +84,7 @@ def build(task: Task, contents: Contents, files: Mapping[str, bytes]) -> dict[st
         "samples": {"rows": _rows(task, contents.samples)},
         **contents.extra,
     }
-    version = Version(task, manifest, contents.model, contents.gate)
+    version = Version(task, manifest, contents.model, contents.gate, estimates=contents.estimates)
     manifest["samples"]["expected"] = _expected(version)
     return manifest
 
@@ -159,8 +161,10 @@ def _table(task: Task, rows: list[list[Any]]) -> pd.DataFrame:
 def _expected(version: Version) -> dict[str, Any]:
     rows = samples(version.manifest, version.task)
     answers, scores = version.predict(rows), version.gate_scores(rows)
+    expected = version.estimates.expect(rows, answers).values if version.estimates else None
     return {
         "answer": answers.answer.tolist(),
         "probability": None if answers.probability is None else answers.probability.tolist(),
         "gate_score": None if scores is None else scores.tolist(),
+        "expected": None if expected is None else expected.tolist(),
     }

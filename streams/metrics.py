@@ -13,6 +13,7 @@ from schemas.topics import BY_NAME
 from streams.bounds import BOUNDED, bounds
 from streams.contributions import UNITS
 from streams.dead_letters import DeadLetter, DeadLetters
+from streams.estimates.sums import fields
 from streams.groups import Group
 from streams.horizon import NEVER
 from streams.last import LastOutcomes, Newest, most, rows_of
@@ -282,7 +283,8 @@ class Metrics:
         version, role, segment, value = who
         predictions, outcomes = total.count("predictions"), total.count("outcomes")
         kind, classes = self._task.kind, len(self._task.classes)
-        found = measure(kind, classes, total) | bounds(kind, classes, total)
+        realised = measure(kind, classes, total)
+        found = realised | bounds(kind, classes, total)
         return {
             "window": span.name,
             "window_start": span.start,
@@ -304,6 +306,7 @@ class Metrics:
             "share_deferred": total.count("deferred") / predictions if predictions else 0.0,
             "share_labelled": outcomes / predictions if predictions else 0.0,
             **{name: found.get(name) for name in (*_QUALITY, *_BOUNDS)},
+            **fields(kind, classes, total, realised),
         }
 
 

@@ -89,9 +89,16 @@ def cells_of(kind: Kind, classes: int) -> int:
     return classes * classes + 2 * (classes + 1) * CLASS_BINS if kind == "multiclass" else 0
 
 
+def expected_cells_of(kind: Kind, classes: int) -> int:
+    """How many cells the estimates' grid has, which is behind the outcomes'."""
+    if kind == "binary":
+        return 2 * BINS
+    return 2 * classes * CLASS_BINS if kind == "multiclass" else 0
+
+
 def check(kind: Kind, classes: int, sums: Sums) -> None:
     """ValueError where sums have cells that are not on the task's grid."""
-    end = cells_of(kind, classes)
+    end = cells_of(kind, classes) + expected_cells_of(kind, classes)
     strange = [cell for cell in sums.cells if not 0 <= cell < end]
     if strange:
         raise ValueError(f"cell {strange[0]} is not one of the {end} of a {kind} task's grid")
@@ -178,7 +185,10 @@ def class_grid(sums: Sums, k: int) -> tuple[Floats, Floats, Floats]:
 
 def _grid(sums: Sums, cells: int) -> Floats:
     grid = np.zeros(cells)
-    grid[np.fromiter(sums.cells, np.int64, len(sums.cells))] = list(sums.cells.values())
+    at = np.fromiter(sums.cells, np.int64, len(sums.cells))
+    weights = np.fromiter(sums.cells.values(), np.float64, len(at))
+    here = at < cells  # behind them are those of estimates
+    grid[at[here]] = weights[here]
     return grid
 
 

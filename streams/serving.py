@@ -174,6 +174,7 @@ class Serving:
         return {
             **_decided(served, inferred),
             **self._answers(inferred.answers, inferred.defer),
+            **_expected(inferred),
             "features": constant(True, n),
             "explored": constant(False, n) if free is None else Column(free),
         }
@@ -201,7 +202,6 @@ class Serving:
     def _answers(self, answers: Answers | None, defer: npt.NDArray[np.bool_]) -> Columns:
         """Answers of all rows: the model's where it was asked, the fallback's elsewhere."""
         n = len(defer)
-        k = len(self._task.classes)
         empty = Column(np.zeros((n, 0)))
         if answers is None:
             return {
@@ -222,7 +222,7 @@ class Serving:
             "probability": _spread(answers.probability, admit),
             "probabilities": empty
             if answers.probabilities is None
-            else _spread_lists(answers.probabilities, admit, k),
+            else _spread_lists(answers.probabilities, admit),
         }
 
     @property
@@ -317,6 +317,7 @@ class Serving:
             "explored": constant(False, n),
             "reason": Column(reasons),
             "probabilities": Column(np.zeros((n, 0))),
+            **_nothing_expected(n),
             "features": Column(np.zeros(n, bool)),
         }
         SERVED.labels("rejected").inc(n)
@@ -351,6 +352,26 @@ def _decided(served: Served | None, inferred: Inferred) -> Columns:
         "gate_score": inferred.score,
         "model_propensity": inferred.propensity,
     }
+
+
+def _expected(inferred: Inferred) -> Columns:
+    """What to expect of the answers' truth, where a version's estimator says so."""
+    expected, admit = inferred.expected, ~inferred.defer
+    if expected is None:
+        return _nothing_expected(len(admit))
+    spread = np.broadcast_to(expected.spread, (len(expected.values), len(expected.spread)))
+    outside = np.zeros(len(admit), bool)
+    outside[admit] = expected.outside
+    return {
+        "expected": _spread_lists(expected.values, admit),
+        "expected_spread": _spread_lists(spread, admit),
+        "outside_region": Column(outside),
+    }
+
+
+def _nothing_expected(n: int) -> Columns:
+    empty = Column(np.zeros((n, 0)))
+    return {"expected": empty, "expected_spread": empty, "outside_region": constant(False, n)}
 
 
 def _id_of(key: bytes | None) -> str | None:
@@ -397,7 +418,7 @@ def _spread(values: npt.NDArray[np.float64] | None, admit: npt.NDArray[np.bool_]
     return Column(spread, admit)
 
 
-def _spread_lists(values: npt.NDArray[np.float64], admit: npt.NDArray[np.bool_], k: int) -> Column:
+def _spread_lists(values: npt.NDArray[np.float64], admit: npt.NDArray[np.bool_]) -> Column:
     if admit.all():
         return Column(values)
     spread = np.empty(len(admit), object)

@@ -18,6 +18,7 @@ from schemas.columns import Column, Columns
 from schemas.topics import BY_NAME
 from streams.contributions import UNITS, Contributions, contributions
 from streams.dead_letters import DeadLetter, DeadLetters
+from streams.estimates.sums import Expectations
 from streams.groups import (
     DEFER,
     GATE_DECISION,
@@ -118,10 +119,12 @@ class Tally:
             *self._segments(grouping, columns, columns["features"].values),
             grouping.by(GATE_DECISION, *decisions(columns)),
         ]
-        return {
-            group: Sums({name: int(mask[rows].sum()) for name, mask in ones.items()})
-            for group, rows in chain.from_iterable(parts)
-        }
+        expected = Expectations(self._task, columns)
+        groups: dict[Group, Sums] = {}
+        for group, rows in chain.from_iterable(parts):
+            groups[group] = Sums({name: int(mask[rows].sum()) for name, mask in ones.items()})
+            groups[group].add(expected.sums(rows))
+        return groups
 
     def _outcomes(self, columns: Columns) -> dict[Group, Sums]:
         groups: dict[Group, Sums] = {}

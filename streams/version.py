@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,31 @@ class Answers:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Expected:
+    """What a version's estimator expects of the truth of n answers (`streams.estimates`).
+
+    values: (n, 1) P(true), (n, k) P by class, or (n, 2) absolute and squared error, by the task's
+    kind. spread: how far its metrics are off beyond chance, the same for all. outside: (n,), which
+    inputs are outside the region that it learned from.
+    """
+
+    values: Floats
+    spread: Floats
+    outside: npt.NDArray[np.bool_]
+
+    def take(self, rows: npt.NDArray[Any]) -> Expected:
+        """Those of some rows."""
+        return Expected(self.values[rows], self.spread, self.outside[rows])
+
+
+class Estimates(Protocol):
+    """What `streams.estimates.saved.Saved` is to a version."""
+
+    def expect(self, frame: pd.DataFrame, answers: Answers) -> Expected:
+        """What to expect of the truth of answers to the rows of a frame."""
+
+
 class Version:
     """A loaded model version. Its attributes must not be changed; it may be shared by threads.
 
@@ -81,8 +106,10 @@ class Version:
         gate: Any | None = None,
         profile: Mapping[str, Any] | None = None,
         samples: pd.DataFrame | None = None,
+        estimates: Estimates | None = None,
     ) -> None:
         self.task = task
+        self.estimates = estimates
         self.manifest = manifest
         self.profile: Mapping[str, Any] = profile or {}
         self.id: str = manifest["id"]

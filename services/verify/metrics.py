@@ -25,6 +25,10 @@ Passed = Callable[[int, int], object]
 
 
 _SHARED = ("status", "version", "role", "gate_decision")
+_ESTIMATED = (
+    *("expected", "expected_spread", "outside_region"),
+    *("answer", "probability", "probabilities"),
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,9 @@ class _Topic:
 
 
 def _predictions(task: Task, columns: Columns) -> pd.DataFrame:
-    return pd.DataFrame({"event_time": columns["event_time"].values, **_few(task, columns)})
+    data = {"event_time": columns["event_time"].values, **_few(task, columns)}
+    data |= {name: columns[name].values.astype(object) for name in _ESTIMATED}
+    return pd.DataFrame(data)
 
 
 def _outcomes(task: Task, columns: Columns) -> pd.DataFrame:
@@ -148,7 +154,7 @@ def _few(task: Task, columns: Columns) -> dict[str, Any]:
 
 
 def _metrics(_: Task, columns: Columns) -> pd.DataFrame:
-    frame = pd.DataFrame({name: _objects(column) for name, column in columns.items()})
+    frame = pd.DataFrame({name: _objects(column) for name, column in columns.items()}, dtype=object)
     frame = frame.sort_values("revision", kind="stable")
     return frame.drop_duplicates(list(recount.KEY), keep="last")
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from services.verify import limits
+from services.verify.expectations import FIELDS, estimates
 from services.verify.scores import quality
 from streams.task import LastN, Task, Window
 from streams.windows import begun, spans_of
@@ -52,8 +53,9 @@ def windows(
 
     predictions: a row a prediction record with ``event_time`` (ms), ``status``, ``version``,
     ``role``, ``gate_decision`` and a column a segment (None where the request had no readable
-    features). outcomes: the same columns, ``label``, ``source`` and those of `scores.quality`, one
-    row a request and label: its last outcome.
+    features); with ``expected`` and what `expectations.estimates` names beside it the estimates
+    are recounted too. outcomes: the same columns, ``label``, ``source`` and those of
+    `scores.quality`, one row a request and label: its last outcome.
     passed: told now and then how many windows are done, of how many.
     """
     newest = _newest(predictions, outcomes)
@@ -76,12 +78,15 @@ def windows(
                 passed(len(found), total)
             asked, known = _rows(part.asked, panes), _rows(part.known, panes)
             key: Any = (span.name, span.start, *who)
+            realised = measures(predictions["status"].iloc[asked], outcomes.iloc[known], task, who)
             found[key] = {
                 "window_end": span.end,
                 "complete": newest >= span.end,
                 "since": None,
-                **measures(predictions["status"].iloc[asked], outcomes.iloc[known], task, who),
+                **realised,
             }
+            if "expected" in predictions:
+                found[key] |= estimates(predictions.iloc[asked], realised, task)
     passed(total, total)
     return found
 
@@ -110,6 +115,7 @@ def _last(
                 "complete": newest >= start + every,
                 "since": int(before["event_time"].iloc[0]),
                 **measures(nobody, before, task),
+                **dict.fromkeys(FIELDS),
             }
     return found
 

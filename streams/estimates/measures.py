@@ -33,6 +33,12 @@ Floats = npt.NDArray[np.float64]
 
 Z = 1.96
 """Standard deviations of a bar to each side: 95 % of a normal distribution."""
+SPREAD: dict[Kind, tuple[str, ...]] = {
+    "binary": ("accuracy", "log_loss", "roc_auc"),
+    "multiclass": ("accuracy", "log_loss", "roc_auc"),
+    "regression": ("mae", "rmse", "tail"),
+}
+"""The names of a spread's numbers, in the order in which predictions carry them."""
 LEAST_ROWS = 100
 """Predictions below which an estimate is not to be trusted."""
 MOST_OUTSIDE = 0.2
@@ -113,8 +119,11 @@ def bars(
     sums: Mapping[str, float],
     areas: Sequence[tuple[Floats, Floats]],
     spread: Mapping[str, float],
+    rows: float | None = None,
 ) -> dict[str, Bar]:
     """The metrics of n rows from their sums; what cannot be told is left out.
+
+    rows: how many rows, drawn from the n, the bars are for; None: all.
 
     spread: by metric, and ``tail`` (regression): the variance of squared errors around S, by S².
     """
@@ -136,7 +145,8 @@ def bars(
     for name, (value, variance) in found.items():
         if not math.isfinite(value):
             continue
-        away = Z * math.sqrt(max(variance, 0.0) + spread.get(name, 0.0) ** 2)
+        by_chance = max(variance, 0.0) * (n / rows if rows else 1.0)
+        away = Z * math.sqrt(by_chance + spread.get(name, 0.0) ** 2)
         most = 1.0 if name in ("accuracy", "roc_auc") else math.inf
         made[name] = Bar(value, max(value - away, 0.0), min(value + away, most))
     return made
@@ -159,11 +169,13 @@ def distrust(
     n: int,
     outside: int,
     earlier: Sequence[tuple[Bar, float]] = (),
+    own: tuple[Bar, float] | None = None,
 ) -> str:
     """Why an estimate cannot be trusted; "" where nothing speaks against it.
 
     outside: of the n rows, those outside the reference's region; earlier: estimates of the chunks
-    whose truth has come, with what was realised, newest last.
+    whose truth has come, with what was realised, newest last; own: of those rows of this chunk
+    whose truth has come already.
     """
     if n < LEAST_ROWS:
         return f"too few: {n} predictions"
@@ -172,6 +184,8 @@ def distrust(
     missed = sum(not bar.holds(realised) for bar, realised in earlier[-LAST:])
     if missed >= MISSES:
         return f"concept drift suspected: {missed} of the last {LAST} estimates were off their bars"
+    if own is not None and not own[0].holds(own[1]):
+        return "concept drift suspected: what is realised so far is outside its bar"
     return ""
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from streams.declaration import RECIPE, library_versions, version_id
+from streams.estimates.saved import Saved, fit_saved
 from streams.manifest import SAMPLES, Contents
 from streams.task import Task
 from streams.training import compare, cost
 from streams.training.candidates import Choice, choose
 from streams.training.data import Dataset, prepare
-from streams.training.fitting import answers, bare_version, fit
+from streams.training.fitting import answers, bare_version, fit, one_thread
 from streams.training.gate import (
     Errors,
     Gate,
@@ -89,7 +90,11 @@ def train(
     if gate.estimator is not None:
         newest = slice(data.validation.start, None)
         gate = train_gate(task, data.frame, errors, data.rows(newest)[0])
-    # 7. What was measured and seen, for whoever reads the bundle.
+    # 7. What tells how good its answers are before their truth comes: learned from answers to rows
+    # that were not learned from, of those that the gate admits.
+    progress("estimates", 0.9)
+    estimates = _estimates(task, data, gate, held_out)
+    # 8. What was measured and seen, for whoever reads the bundle.
     progress("profile", 0.95)
     if gate.estimator is not None:
         version = bare_version(task, model, gate.estimator, _samples(data))
@@ -108,6 +113,7 @@ def train(
         model=model,
         gate=gate.estimator,
         threshold=gate.threshold,
+        estimates=estimates,
         vocabularies=data.vocabularies,
         samples=_samples(data),
         metrics=metrics,
@@ -138,6 +144,15 @@ def _held_out(task: Task, data: Dataset, choice: Choice) -> Answers:
     folds = out_of_fold(task, candidate, *data.rows(data.train))
     after = answers(task, choice.model, data.rows(slice(data.train.stop, None))[0])
     return folds.join(after)
+
+
+def _estimates(task: Task, data: Dataset, gate: Gate, held_out: Answers) -> Saved | None:
+    admitted = np.ones(len(data), bool)
+    if gate.threshold is not None:
+        admitted = score(task, gate.estimator, data.frame) < gate.threshold
+    frame, target = data.rows(admitted)
+    with one_thread():
+        return fit_saved(task.kind, task.classes, frame, held_out.take(admitted), target, task.seed)
 
 
 def _useful(task: Task, data: Dataset, errors: Errors, gate: Gate) -> Gate:

@@ -32,7 +32,9 @@ def measuring(
     measuring.stores.close()
 
 
-def told_and_recounted(measuring: Measuring, seed: int, days: int) -> tuple[Told, Told]:
+def told_and_recounted(
+    measuring: Measuring, seed: int, days: int, most: int = 80
+) -> tuple[Told, Told]:
     """What the stages tell of some traffic, and what its records recount to."""
     measuring.empty()
     task, codecs = measuring.task, measuring.codecs
@@ -43,7 +45,7 @@ def told_and_recounted(measuring: Measuring, seed: int, days: int) -> tuple[Told
     of = {"predictions": ("prediction", _predictions), "outcomes": ("outcome", _outcomes)}
     draw = np.random.default_rng(seed)
     waiting = {}
-    for (topic, partition), records in traffic(task.kind, seed, days)[1].items():
+    for (topic, partition), records in traffic(task.kind, seed, days, most)[1].items():
         cuts = np.sort(draw.integers(0, len(records) + 1, 3))
         parts = [part for part in np.split(np.arange(len(records)), cuts) if len(part)]
         waiting[topic, partition] = [
@@ -80,13 +82,26 @@ def test_what_the_stages_tell_is_what_a_recount_gives(
     assert recount.differences(wanted, told) == {}
 
 
+def test_estimates_that_can_be_trusted_and_not_are_recounted(measuring: Measuring) -> None:
+    told, wanted = told_and_recounted(measuring, 4, 2, 1500)
+    assert recount.differences(wanted, told) == {}
+    said = {str(record["estimate_doubt"]).split(":")[0] for record in told.values()}
+    assert said >= {"None", "too few"}
+    assert said & {"outside the training region", "concept drift suspected"}
+
+
 def test_a_field_that_is_off_is_found_wherever_it_is(measuring: Measuring) -> None:
     told, wanted = told_and_recounted(measuring, 1, 5)
     key = max(told, key=lambda one: told[one]["scored"])
     fields = [name for name in told[key] if name not in (*recount.KEY, *recount.OF_TELLING)]
     for name in fields:
         value = told[key][name]
-        off = not value if isinstance(value, bool) else 1 if value is None else value * 1.001 + 1
+        if isinstance(value, str):
+            off: Any = f"{value}?"
+        else:
+            off = (
+                not value if isinstance(value, bool) else 1 if value is None else value * 1.001 + 1
+            )
         wrong = recount.differences(wanted, {**told, key: {**told[key], name: off}})
         assert list(wrong) == [key], name
         assert name in wrong[key][0]

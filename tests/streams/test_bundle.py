@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from streams import skops_files
 from streams.bundle import (
+    ESTIMATOR,
     GATE,
     MANIFEST,
     MODEL,
@@ -100,7 +101,7 @@ def test_a_bundle_is_there_whole_or_not_at_all(contents: Contents, tmp_path: Pat
     info = save_bundle(tmp_path, TUMOUR, contents, KEY)
     assert [entry.name for entry in tmp_path.iterdir()] == [contents.id]
     names = {entry.name for entry in info.folder.iterdir()}
-    assert names == {MODEL, GATE, PROFILE, MANIFEST, SIGNATURE}
+    assert names == {MODEL, GATE, ESTIMATOR, PROFILE, MANIFEST, SIGNATURE}
 
 
 def test_an_estimator_that_could_not_be_loaded_leaves_nothing(

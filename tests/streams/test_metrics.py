@@ -485,12 +485,14 @@ def test_the_rejected_do_not_move_event_time(measuring: Measuring) -> None:
 # All kinds, at random, against pandas and scikit-learn.
 
 
-def traffic(kind: str, seed: int, days: int = 5) -> tuple[pd.DataFrame, dict[Any, list[Any]]]:
+def traffic(
+    kind: str, seed: int, days: int = 5, most: int = 80
+) -> tuple[pd.DataFrame, dict[Any, list[Any]]]:
     """What was said and what was true: as a table, and as records by topic and partition."""
     draw = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     records: dict[Any, list[Any]] = {}
-    n = int(draw.integers(1, 80))
+    n = int(draw.integers(1, most))
     for i, at in enumerate(np.sort(draw.integers(0, days * DAY_MS, n))):
         partition = int(draw.integers(PARTITIONS))
         status = str(draw.choice(["answered", "deferred", "rejected"], p=[0.8, 0.1, 0.1]))
@@ -503,6 +505,8 @@ def traffic(kind: str, seed: int, days: int = 5) -> tuple[pd.DataFrame, dict[Any
         given: dict[str, Any] = {"probability": None}
         if status == "answered":
             said, given = answer_of(kind, draw)
+            if draw.random() < 0.8:
+                given |= expectation(kind, draw)
         elif status == "deferred":
             given["answer"] = TASKS[kind].fallback
         else:
@@ -573,6 +577,20 @@ def answer_of(kind: str, draw: Any) -> tuple[Any, dict[str, Any]]:
     p = draw.dirichlet([1, 1, 1])
     best = int(p.argmax())
     return p, {"answer": CLASSES[best], "probability": float(p[best]), "probabilities": p.tolist()}
+
+
+def expectation(kind: str, draw: Any) -> dict[str, Any]:
+    """What an estimator may say of a prediction."""
+    if kind == "regression":
+        absolute = float(draw.gamma(2, 4))
+        expected = [absolute, absolute**2 * (1 + float(draw.random()))]
+    else:
+        expected = draw.dirichlet([1, 1, 1]).tolist() if kind == "multiclass" else [draw.random()]
+    return {
+        "expected": expected,
+        "expected_spread": [0.01, 0.02, 0.5],
+        "outside_region": bool(draw.random() < 0.2),
+    }
 
 
 def truth_of(kind: str, draw: Any) -> Any:
