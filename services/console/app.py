@@ -79,6 +79,9 @@ def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels
     async def segments(request: Request) -> Response:
         return await _answer(history.segments())
 
+    async def system(_: Request) -> Response:
+        return await _answer(history.system())
+
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         async with feed.running():
@@ -92,6 +95,7 @@ def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels
             Route("/api/windows", windows),
             Route("/api/took-over", took_over),
             Route("/api/segments", segments),
+            Route("/api/system", system),
             *labels.routes(),
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),

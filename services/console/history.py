@@ -84,6 +84,12 @@ class History:
 
         return await self._cached(("segments",), FRESH_WHOLE_S, ask)
 
+    async def system(self) -> bytes:
+        """JSON: what each process did and cost in the last half hour."""
+        return await self._cached(
+            ("system",), FRESH_WHOLE_S, lambda: self._rows("system", queries.SYSTEM, {})
+        )
+
     async def past(self, before_s: int, seconds: int) -> dict[str, list[Any]]:
         """The live charts' columns for the time before the console ran; empty if not known."""
 

@@ -53,6 +53,16 @@ SEGMENTS = f"""
     ORDER BY segment
 """
 
+SYSTEM = """
+    SELECT toUnixTimestamp64Milli(at) AS t, process, restarts, cpu, memory_mb, records_per_s,
+           p50_ms, p99_ms, errors, dead_letters, lag
+    FROM system_metrics
+    WHERE at > now() - INTERVAL 30 MINUTE
+    ORDER BY at, process
+    LIMIT 5000
+"""
+"""What each process did and cost, window by window of some seconds, oldest first."""
+
 PAST_COLUMNS = ("t", "requests", "predictions", "outcomes", "p50", "p99")
 
 PAST = f"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import clickhouse_connect
@@ -23,6 +24,7 @@ from services.sink.settings import SinkSettings
 from services.sink.sink import Sink, Stream
 from services.sink.tables import UNDECODABLE
 from services.sink.writing import Health, Stopped, TableGone, TableWriter, highest, is_away
+from services.watching.collector import COLUMNS, TABLE, Collector, Lags, Row, collect
 from streams import observe
 from streams.settings import Settings
 from streams.task import load_task
@@ -48,6 +50,7 @@ def main() -> int:
     try:
         owned = _own_tables(settings, contract, stop, health)
         reader = _reader(settings, own, contract, owned, stop)
+        _watch(settings, contract, _group(own, contract), stop)
         running.append(Sink(reader, owned.streams, owned.undecodable, own, stop.is_set))
         log.info("sink runs", task=contract.task, topics=len(owned.streams))
         running[0].run()
@@ -126,16 +129,35 @@ def _take(settings: Settings, contract: Contract, stop: threading.Event, health:
     return _Owned(streams, writers[UNDECODABLE])
 
 
+def _group(own: SinkSettings, contract: Contract) -> str:
+    return own.group or f"weir-sink-{contract.task}"
+
+
 def _reader(
     settings: Settings, own: SinkSettings, contract: Contract, owned: _Owned, stop: threading.Event
 ) -> Reader:
-    group = own.group or f"weir-sink-{contract.task}"
-    reader = Reader(settings.kafka_python(), list(owned.streams), group)
+    reader = Reader(settings.kafka_python(), list(owned.streams), _group(own, contract))
     reader.start(
         {topic: s.writer.positions(s.table.topic) for topic, s in owned.streams.items()},
         stop.is_set,
     )
     return reader
+
+
+def _watch(settings: Settings, contract: Contract, group: str, stop: threading.Event) -> None:
+    """Write what the processes of this home do into their table, beside the records."""
+    client = clickhouse_connect.get_client(
+        **settings.clickhouse(write=True), autogenerate_session_id=False
+    )
+    groups = {"worker": f"{contract.task}-worker", "sink": group}
+    collector = Collector(settings.home, Lags(settings.librdkafka(), groups))
+
+    def write(rows: Iterable[Row]) -> None:
+        client.insert(TABLE, list(rows), column_names=COLUMNS, database=contract.task)
+
+    threading.Thread(
+        target=collect, args=(collector, write, stop.wait), name="watching", daemon=True
+    ).start()
 
 
 def _health(health: Health, running: list[Sink]) -> observe.Health:

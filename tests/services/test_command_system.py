@@ -85,6 +85,20 @@ def test_the_metrics_are_what_a_recount_gives(running: Running) -> None:
     assert found["differences"] == 0
 
 
+def test_what_the_processes_do_and_cost_is_in_clickhouse(running: Running) -> None:
+    query = (
+        "SELECT DISTINCT process FROM system_metrics WHERE cpu >= 0 AND memory_mb > 1 "
+        "AND at > now() - INTERVAL 10 MINUTE ORDER BY process"
+    )
+    wanted = {"broker", "console", "sink", "store", "supervisor", "trainer", "worker"}
+    while True:  # a look every ten seconds, and two make a row
+        rows = running.ok("sql", query, "--json").splitlines()
+        if {json.loads(line)["process"] for line in rows} == wanted:
+            break
+    query = "SELECT count() AS n FROM system_metrics WHERE process = 'worker' AND lag IS NOT NULL"
+    assert json.loads(running.ok("sql", query, "--json"))["n"] > 0
+
+
 def test_a_request_outside_its_ranges_is_rejected_with_the_reason(running: Running) -> None:
     request = json.dumps({"request_id": "far", **FEATURES, "radius": 99})
     assert "rejected: " in running.ok("send", request)

@@ -4,6 +4,7 @@ import { $, say } from "./dom.js";
 import * as format from "./format.js";
 import * as now from "./now.js";
 import * as quality from "./quality.js";
+import * as system from "./system.js";
 import { champion, showLetters, showProcesses, showShares, showVersions } from "./tables.js";
 
 const SILENT_MS = 6000; // a tick comes each second: after this long something is wrong
@@ -18,11 +19,13 @@ const on = {
     say("task-doc", hello.doc);
     now.start(hello);
     quality.start(hello);
+    system.start();
   },
   tick(tick) {
     last = tick;
     now.tick(tick);
     quality.tick(tick);
+    system.tick();
     showShares(tick.figures.by_version);
     showProcesses(tick.processes);
     banner("banner-kafka", !tick.kafka.ok && `${capital(tick.kafka.message)}.`);
@@ -81,6 +84,6 @@ function banner(id, text) {
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-document.addEventListener("visibilitychange", () => { now.draw(); quality.draw(); });
+document.addEventListener("visibilitychange", () => { now.draw(); quality.draw(); system.draw(); });
 $("retry").addEventListener("click", connect);
 connect();
