@@ -110,6 +110,7 @@ class App(faust.App):
         self.delivery = Delivery(
             client,
             mode,
+            group,
             f"{group}-{worker}",
             self._agents_of,
             self.patient,

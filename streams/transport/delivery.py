@@ -74,6 +74,7 @@ class Delivery:
         self,
         config: Mapping[str, Any],
         mode: Mode,
+        group: str,
         transactional_id: str,
         agents_of: Mapping[str, int],
         patient: Collection[str],
@@ -82,6 +83,7 @@ class Delivery:
         committed: Callable[[], None],
     ) -> None:
         self.mode = mode
+        self._config, self._group = config, group
         self._agents_of = agents_of
         self._patient = patient
         self._worked_on = worked_on
@@ -121,10 +123,34 @@ class Delivery:
         self._consumer = consumer
         if self.mode == "exactly_once":
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(
-                self._thread, self._producer.init_transactions, COMMIT_TIMEOUT_S
-            )
+            await loop.run_in_executor(self._thread, self._begin)
         self._task = asyncio.create_task(self._run())
+
+    def _begin(self) -> None:
+        """End what a predecessor of this name left open, also where the broker forgot that it did.
+
+        A broker (4.2.1) that is killed and restarted may write the marker that aborts a transaction
+        before its group coordinator has read that transaction's offsets: for the coordinator they
+        stay pending, and whoever asks for the group's offsets waits for ever. The next marker of
+        the same producer that concerns the group clears them, so one is written: offsets
+        that nobody is to see, in a transaction that is aborted.
+        """
+        self._producer.init_transactions(COMMIT_TIMEOUT_S)
+        # Of the group, and of none of its members: neither fenced nor in need of a generation.
+        anybody = Consumer({**self._config, "group.id": self._group})
+        try:
+            self._producer.begin_transaction()
+            self._producer.send_offsets_to_transaction(
+                [TopicPartition(min(self._agents_of), 0, 0)],
+                anybody.consumer_group_metadata(),
+                COMMIT_TIMEOUT_S,
+            )
+        except KafkaException as error:
+            # Whether the offsets are taken does not matter: the marker is written all the same.
+            log.warning("the group did not take offsets that are aborted anyway: %s", error)
+        finally:
+            anybody.close()
+        self._producer.abort_transaction(COMMIT_TIMEOUT_S)
 
     def deliver(self, result: Result) -> None:
         """Take a result; the sink of every agent. It is committed when its batch is done."""
