@@ -21,8 +21,10 @@ log = structlog.get_logger("sink")
 # Longest pause between two tries, in seconds: how late the sink notices that the store is back,
 # and that it is told to stop.
 _WAIT_MAX_S = 2.0
-# READONLY, too many queries, stopping, out of memory, wrong password: not for ever.
-_AWAY = frozenset({164, 202, 236, 241, 497, 516})
+# READONLY, too many queries, stopping, out of memory, disk full, wrong password: not for ever.
+_AWAY = frozenset({164, 202, 236, 241, 243, 497, 516})
+# A damaged part (checksums, no data, unknown codec, cut off): the store starts again without it.
+_DAMAGED = frozenset({33, 40, 246, 271, 432})
 _NO_TOPIC = "''"
 _TOPIC_OF = {UNDECODABLE: "_topic"}
 _GONE = {60: "UNKNOWN_TABLE", 81: "UNKNOWN_DATABASE", 16: "NO_SUCH_COLUMN_IN_TABLE"}
@@ -44,7 +46,7 @@ def is_away(error: BaseException) -> bool:
     """Whether an error of ClickHouse says that it is not there, stops, or does not let us in:
     what may be over in a while."""
     code = getattr(error, "code", None)
-    return code is None or code in _AWAY
+    return code is None or code in _AWAY or code in _DAMAGED
 
 
 class Health:
@@ -134,13 +136,16 @@ class TableWriter:
                     self._positions = held[self.table]
                     fresh = rows.after(self.positions(rows.topic))
                 if fresh:
-                    self._insert(fresh)
+                    self._insert(fresh, attempt.num)
                     written += len(fresh)
         self.positions(rows.topic).update(rows.last())
         self._health.worked()
         return written
 
-    def _insert(self, rows: Rows) -> None:
+    def _insert(self, rows: Rows, attempt: int) -> None:
+        # The token is for what the HTTP client sends again by itself. A try of ours has asked the
+        # table first: it must not be taken for one before it, whose rows a full disk has taken.
+        token = f"{self._sink}-{self._inserts}-{attempt}"
         with metrics.SECONDS.labels(self.table).time():
             self._client.insert(
                 self.table,
@@ -149,7 +154,7 @@ class TableWriter:
                 column_oriented=True,
                 database=self._database,
                 settings={
-                    "insert_deduplication_token": f"{self._sink}-{self._inserts}-{len(rows)}",
+                    "insert_deduplication_token": token,
                     "log_comment": comment(self._database, self._sink),
                 },
             )

@@ -15,7 +15,7 @@ not do is done here, in this order:
    the folder (`parts.heal`); the parts it was merged from are still there, so no row is lost. A
    start waits until there is room: opening the engine writes, too.
 
-A look is a listing of the tables' folders, and a ``stat`` for each file of a new part.
+A look is a ``stat`` for each table's folder, and for each file of a new part.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import structlog
 from services.store import definitions, parts
 from services.store.engine import Engine, Session
 from services.store.errors import ABORTED, NOT_ENOUGH_SPACE, EngineError, Refused, StoreError
-from services.store.parts import Blocks
+from services.store.parts import Blocks, Listing
 
 log = structlog.get_logger("store")
 
@@ -80,7 +80,7 @@ class Guard:
         self._on_damage = on_damage
         self._looking = threading.Lock()
         # What the engine has just opened was looked at before (`parts.heal`).
-        self._seen = parts.tables(engine.path)
+        self._seen = {f: Listing.of(f, Listing()) for f in parts.tables(engine.path)}
         self._stopped = False
         self._ending = threading.Event()
         self._lost_rows = False
@@ -118,7 +118,7 @@ class Guard:
         """
         before = self._failed_writes
         yield
-        self._look()
+        self._look(tables_too=defines)
         if self._lost_rows or self._count_failed_writes(session) > before:
             raise Refused(
                 NOT_ENOUGH_SPACE,
@@ -139,14 +139,18 @@ class Guard:
         self._failed_writes = int(session.run(_FAILED_WRITES).body)
         return self._failed_writes
 
-    def _look(self) -> None:
-        """Look at the parts that are new since the last look."""
+    def _look(self, tables_too: bool) -> None:
+        """Look at the parts that are new since the last look; ``tables_too``: also for tables."""
         with self._looking:
             first = not self.damaged
-            for table, names in parts.tables(self._engine.path).items():
-                for name in names - self._seen.get(table, set()):
-                    self._judge(Path(table, name))
-                self._seen[table] = names
+            if tables_too:
+                folders = parts.tables(self._engine.path)
+                self._seen = {folder: self._seen.get(folder, Listing()) for folder in folders}
+            for folder, before in self._seen.items():
+                now = Listing.of(folder, before)
+                for name in now.names - before.names:
+                    self._judge(Path(folder, name))
+                self._seen[folder] = now
             first = first and self.damaged
         if first:
             self._on_damage()
@@ -170,7 +174,7 @@ class Guard:
     def _watch(self) -> None:
         while not self._ending.wait(LOOK_S) and not self.damaged:
             free = free_bytes(self._engine.path)
-            self._look()
+            self._look(tables_too=True)
             act = decide(free, self._least_free, self._stopped, self.damaged)
             try:
                 if act is Act.STOP_MERGES:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ CONFIGURATION = (
 )
 """What the engine is told about that."""
 
+_TICKS_NS = 100_000_000  # more than the 10 ms that a file system's clock may be coarse
 _PART = re.compile(r"([^_]+)_(\d+)_(\d+)_(\d+)(?:_(\d+))?\Z")
 
 
@@ -83,26 +85,44 @@ class Damaged:
     missing: tuple[tuple[int, int], ...] = ()
 
 
-def tables(store: Path) -> dict[str, set[str]]:
-    """What lies in the folder of each MergeTree table of a store, by the folder's path.
-
-    Twice a second, and after every insert: plain strings, and nothing that is not needed.
-    """
-    found = {}
+def tables(store: Path) -> list[str]:
+    """The folders of a store's MergeTree tables, as strings: this is done twice a second."""
+    found = []
     for prefix in _names(f"{store}/store"):
         for uuid in _names(f"{store}/store/{prefix}"):
             folder = f"{store}/store/{prefix}/{uuid}"
-            names = _names(folder)
-            if "format_version.txt" in names:
-                found[folder] = names
+            if os.path.exists(f"{folder}/format_version.txt"):  # noqa: PTH110 -- as above
+                found.append(folder)
     return found
 
 
-def _names(folder: str) -> set[str]:
+def _names(folder: str) -> frozenset[str]:
     try:
-        return set(os.listdir(folder))  # noqa: PTH208 -- half the time of Path.iterdir
+        return frozenset(os.listdir(folder))  # noqa: PTH208 -- half the time of Path.iterdir
     except (FileNotFoundError, NotADirectoryError):  # dropped meanwhile; not there yet
-        return set()
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was in a table's folder at ``at_ns``; it had last changed at ``mtime_ns``."""
+
+    names: frozenset[str] = frozenset()
+    mtime_ns: int = 0
+    at_ns: int = 0
+
+    @classmethod
+    def of(cls, folder: str, before: Listing) -> Listing:
+        """What is in it now; ``before`` itself where nothing has changed since."""
+        now_ns = time.time_ns()
+        try:
+            mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116 -- for every table, every write
+        except FileNotFoundError:
+            return cls()
+        # A folder that has changed just before may change again within one tick of its clock.
+        if mtime_ns == before.mtime_ns and before.at_ns - mtime_ns > _TICKS_NS:
+            return before
+        return cls(_names(folder), mtime_ns, now_ns)
 
 
 def why_damaged(part: Path) -> str:
@@ -123,8 +143,8 @@ def heal(store: Path) -> list[Damaged]:
     seen, so that the same insert, sent again, is not taken for a repetition.
     """
     found = []
-    for folder, names in tables(store).items():
-        table = Path(folder)
+    for table in map(Path, tables(store)):
+        names = _names(str(table))
         there = {name: blocks for name in names if (blocks := Blocks.of(name))}
         wrong = {name: why for name in there if (why := why_damaged(table / name))}
         whole = [blocks for name, blocks in there.items() if name not in wrong]

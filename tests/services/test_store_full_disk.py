@@ -6,6 +6,7 @@ has no room, whatever the machine's speed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -153,3 +154,35 @@ def test_nothing_is_written_below_the_least_free_space_and_readers_go_on(disk: P
     store.writer().command("OPTIMIZE TABLE x.t FINAL")  # merges work again
     assert _numbers(store) == (2 * ROWS, 2 * ROWS)
     assert store.stop() == 0
+
+
+def test_a_start_waits_for_room(disk: Path) -> None:
+    store = _store(disk, least_free_bytes=8 << 20)
+    _insert(store, 0)
+    store.kill()
+    with contextlib.ExitStack() as full:
+        full.enter_context(full_disk(disk))
+
+        def make_room() -> None:
+            _until(lambda: "waiting for room" in store.log.read_text())
+            full.close()
+
+        room = threading.Thread(target=make_room)
+        room.start()
+        store.start()  # in this thread: a child ends with the thread that started it
+        room.join()
+    assert _numbers(store) == (ROWS, ROWS)
+    store.stop()
+
+
+def test_a_definition_that_a_full_disk_cuts_off_is_the_one_before(disk: Path) -> None:
+    store = _store(disk, least_free_bytes=0)
+    _insert(store, 0)
+    writer = store.writer(query_retries=0)
+    with full_disk(disk), pytest.raises(DatabaseError, match="NOT_ENOUGH_SPACE"):
+        writer.command("ALTER TABLE x.t ADD COLUMN b Int8")
+    store.kill()
+    store.start()
+    assert _numbers(store) == (ROWS, ROWS)
+    assert [row[0] for row in store.reader().query("DESCRIBE x.t").result_rows] == ["a", "s"]
+    store.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import lz4.block
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.store import checksums, definitions, parts
 from services.store.guard import Act, decide
-from services.store.parts import Blocks, uncovered
+from services.store.parts import Blocks, Listing, uncovered
 
 SIZES = {"data.bin": 300, "count.txt": 1, "p.proj": 77, "primary.cidx": 0}
 
@@ -145,6 +146,23 @@ def test_rows_that_no_other_part_has_are_set_aside_and_named(tmp_path: Path) -> 
     assert [n.name for n in (table / "detached").iterdir()] == ["broken_all_1_3_1"]
     # The same insert, sent again, is not a repetition: its rows are not there.
     assert not list(table.glob("deduplication_logs/*"))
+
+
+def test_a_listing_sees_every_change_however_quick_it_comes(tmp_path: Path) -> None:
+    listing = Listing()
+    for number in range(500):
+        (tmp_path / f"all_{number}_{number}_0").mkdir()
+        listing = Listing.of(str(tmp_path), listing)
+        assert len(listing.names) == number + 1
+
+
+def test_a_listing_of_what_is_as_it_was_long_ago_is_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "all_1_1_0").mkdir()
+    os.utime(tmp_path, (1.0, 1.0))
+    first = Listing.of(str(tmp_path), Listing())
+    assert Listing.of(str(tmp_path), first) is first
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    assert Listing.of(str(tmp_path), first) == Listing()
 
 
 def test_a_definition_that_is_cut_off_is_the_one_before_again(tmp_path: Path) -> None:
