@@ -10,11 +10,44 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 
 from services.demo.flights import flights_before_march
-from streams.task import Binary, Category, Integer, Number, Task, Window
+from streams.task import Binary, Category, Integer, Number, Task, Window, Windowed
 
 CATEGORIES = ["carrier", "origin", "dest"]
 SCHEDULE = ["departure", "weekday", "duration", "distance"]
 WEATHER = ["temperature", "humidity", "wind", "precipitation", "pressure", "visibility"]
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FLIGHT = ["carrier", "origin", "dest", "departure"]  # what is scheduled at the same time each day
+# How late flights are now. Three hours by origin, carrier and destination bring most of it.
+LATE = [
+    Windowed("origin_late_1h", HOUR, by="origin"),
+    Windowed("origin_late_3h", 3 * HOUR, by="origin"),
+    Windowed("origin_late_24h", DAY, by="origin"),
+    Windowed("carrier_late_3h", 3 * HOUR, by="carrier"),
+    Windowed("dest_late_3h", 3 * HOUR, by="dest"),
+    Windowed("carrier_origin_late_3h", 3 * HOUR, by=["carrier", "origin"]),
+    Windowed("carrier_origin_late_24h", DAY, by=["carrier", "origin"]),
+    Windowed("all_late_1h", HOUR),
+    Windowed("route_late_14d", 14 * DAY, by=["carrier", "dest"], every=6 * HOUR),
+    Windowed("flight_late_28d", 28 * DAY, by=FLIGHT, every=6 * HOUR),
+]
+# Few that arrived for the many that were to leave: those that are still to come are late.
+TRAFFIC = [
+    Windowed("origin_known_3h", 3 * HOUR, by="origin", aggregate="count"),
+    Windowed("dest_known_3h", 3 * HOUR, by="dest", aggregate="count"),
+    Windowed("carrier_origin_known_3h", 3 * HOUR, by=["carrier", "origin"], aggregate="count"),
+    Windowed("origin_asked_3h", 3 * HOUR, by="origin", of="requests", aggregate="count"),
+    Windowed(
+        "carrier_origin_asked_3h",
+        3 * HOUR,
+        by=["carrier", "origin"],
+        of="requests",
+        aggregate="count",
+    ),
+]
+WINDOWED = [*LATE, *TRAFFIC]
+
+NUMBERS = SCHEDULE + WEATHER + [windowed.name for windowed in WINDOWED]
 
 one_hot = OneHotEncoder(min_frequency=20, handle_unknown="infrequent_if_exist")
 scaled = make_pipeline(SimpleImputer(), StandardScaler())
@@ -39,10 +72,11 @@ FlightDelay = Task(
         Number("pressure", unit="mbar", low=850, high=1100, nullable=True),
         Number("visibility", unit="mi", low=0, high=100, nullable=True),
     ],
+    windowed=WINDOWED,
     target=Binary("late", doc="arrives more than 15 minutes late, or not at all"),
     candidates={
         "logistic": make_pipeline(
-            make_column_transformer((one_hot, CATEGORIES), (scaled, SCHEDULE + WEATHER)),
+            make_column_transformer((one_hot, CATEGORIES), (scaled, NUMBERS)),
             LogisticRegression(max_iter=500),
         ),
         "trees": HistGradientBoostingClassifier(

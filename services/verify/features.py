@@ -132,7 +132,7 @@ def check(definition: Definition, sources: Mapping[str, Source], logged: Logged)
         missing = max(s.missing_before for s in ordered if s.kind == series.of)
         here = earliest >= missing
         verifiable &= here
-        left = earliest < newest[series.of] - definition.kept_ms
+        left = earliest < newest[series.of] - definition.kept_ms[window.series]
         place = series.of, series.every_ms
         if place not in ends:
             mine = [(i, s) for i, s in enumerate(ordered) if s.kind == series.of]

@@ -25,13 +25,14 @@ from streams.windowed.definition import Definition
 
 STAGE = "windowed"
 
-# Keys: a cell with its kind, the bucket's end, the series and the key; how far a kind's times have
+# Keys: a cell with its kind, the series, the bucket's end and the key; how far a kind's times have
 # come; that the cells of a kind were published.
 _CELL, _NEWEST, _TOLD = b"c", b"n", b"t"
 _LETTER: dict[Of, bytes] = {"truth": b"t", "requests": b"r"}
-_HEAD = struct.Struct(">QH")  # a cell's key: the bucket's end, the number of the series
+_HEAD = struct.Struct(">HQ")  # a cell's key: the number of the series, the bucket's end
 _SUM = struct.Struct(">qq")
 _END = 1 << 63  # after every time
+_LEAVE_MS = 3_600_000
 
 
 class Cells:
@@ -60,7 +61,7 @@ class Cells:
         self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
         self._topic = BY_NAME["features"].topic(task.name)
         self.stage = f"{STAGE}-{definition.id}"
-        self._left: dict[tuple[int, Of], int] = {}
+        self._left: dict[tuple[int, int], int] = {}
         self._live: set[int] = set()
 
     @property
@@ -112,8 +113,11 @@ class Cells:
         told = _TOLD + _LETTER[kind]
         if store.get_many([told])[0] is None:
             store.put(told, b"")
-            whole = store.scan(_bound(kind, 0), _bound(kind, _END))
-            changed = {_cell(key): Sum(*_SUM.unpack(value)) for key, value in whole}
+            changed = {
+                _cell(key): Sum(*_SUM.unpack(value))
+                for number, _ in self._definition.of(kind)
+                for key, value in store.scan(_bound(kind, number, 0), _bound(kind, number, _END))
+            }
         source = f"{batch.topic}/{batch.partition}"
         keys: list[bytes | None] = [self._key(cell, source) for cell in gone]
         values: list[bytes | None] = [None] * len(gone)
@@ -155,15 +159,20 @@ class Cells:
 
     def _leave(self, store: Store, partition: int, kind: Of, newest: int) -> list[Cell]:
         """Let go of the cells that no window of what is served now can hold."""
-        place = partition, kind
-        first, last = self._left.get(place, 0), max(newest - self._definition.kept_ms + 1, 0)
-        if first >= last:
-            return []
-        self._left[place] = last
-        found = store.scan(_bound(kind, first), _bound(kind, last))
-        for key, _ in found:
-            store.delete(key)
-        return [_cell(key) for key, _ in found]
+        gone: list[Cell] = []
+        for number, _ in self._definition.of(kind):
+            place = partition, number
+            first = self._left.get(place, 0)
+            last = max(newest - self._definition.kept_ms[number] + 1, 0)
+            # Cells do no harm: a part of a day's at once saves looking for them.
+            if last - first < _LEAVE_MS:
+                continue
+            self._left[place] = last
+            found = store.scan(_bound(kind, number, first), _bound(kind, number, last))
+            for key, _ in found:
+                store.delete(key)
+            gone += [_cell(key) for key, _ in found]
+        return gone
 
     def _key(self, cell: Cell, source: str) -> bytes:
         name = self._definition.series[cell.series].name
@@ -186,13 +195,13 @@ def _add(store: Store, kind: Of, added: Mapping[Cell, Sum]) -> dict[Cell, Sum]:
 
 
 def _stored(kind: Of, cell: Cell) -> bytes:
-    return _CELL + _LETTER[kind] + _HEAD.pack(cell.end, cell.series) + cell.key.encode()
+    return _CELL + _LETTER[kind] + _HEAD.pack(cell.series, cell.end) + cell.key.encode()
 
 
 def _cell(key: bytes) -> Cell:
-    end, series = _HEAD.unpack_from(key, 2)
+    series, end = _HEAD.unpack_from(key, 2)
     return Cell(end, series, key[2 + _HEAD.size :].decode())
 
 
-def _bound(kind: Of, end: int) -> bytes:
-    return _CELL + _LETTER[kind] + struct.pack(">Q", end)
+def _bound(kind: Of, series: int, end: int) -> bytes:
+    return _CELL + _LETTER[kind] + _HEAD.pack(series, end)

@@ -80,11 +80,10 @@ def sums(
         return {}, newest
     # A row is late by the times before it, so that the cut into batches makes no difference.
     before = np.maximum.accumulate(np.append(np.int64(newest), found.times))
-    late = found.times < before[:-1] - definition.kept_ms
     taken = {path: column.take(found.rows) for path, column in columns.items()}
     added: dict[Cell, Sum] = {}
     for i, series in definition.of(kind):
-        valid = ~late
+        valid = found.times >= before[:-1] - definition.kept_ms[i]
         units = np.zeros(len(found.rows), np.int64)
         if found.truths is not None:
             units, fit = definition.units(series, found.truths)

@@ -78,7 +78,7 @@ class Definition:
 
     windows: the features in their order. series: what they need, each once. clocks: for each of
     these the series without a key that tells in which buckets anything became known.
-    kept_ms: how long a bucket is kept after the stream has passed it.
+    kept_ms: by series, how long a bucket is kept after the stream has passed it.
     """
 
     def __init__(self, task: Task) -> None:
@@ -100,8 +100,11 @@ class Definition:
                 )
             )
         self.clocks = [self._clock(series) for series in tuple(self.series)]
-        longest = max((round(f.over.total_seconds() * 1000) for f in task.windowed), default=0)
-        self.kept_ms = longest + 2 * SLACK_MS
+        longest = [0] * len(self.series)
+        for window in self.windows:
+            length = window.ms(self.series[window.series])
+            longest[window.series] = max(longest[window.series], length)
+        self.kept_ms = [length + 2 * SLACK_MS for length in longest]
 
     def _clock(self, series: Series) -> int:
         clock = Series(series.of, (), "", series.every_ms, 1.0)

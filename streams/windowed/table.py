@@ -91,8 +91,10 @@ class Table:
         self._changed = False
         newest = self._newest_by_kind()
         lookups = [
-            cells.lookup(newest.get(series.of, NEVER) - self._definition.kept_ms)
-            for series, cells in zip(self._definition.series, self._cells, strict=True)
+            cells.lookup(newest.get(series.of, NEVER) - kept_ms)
+            for series, cells, kept_ms in zip(
+                self._definition.series, self._cells, self._definition.kept_ms, strict=True
+            )
         ]
         return Snapshot(self._definition, lookups, newest, tuple(self._as_of))
 

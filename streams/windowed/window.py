@@ -41,10 +41,17 @@ class Lookup:
         """Of the cells' own sums; codes ascending and each once."""
         return cls(index, codes, _running(counts), _running(totals))
 
-    def numbers(self, keys: Keys) -> Ints:
-        """The number of each row's key, −1 where no cell has it."""
+    def places(self, keys: Keys, ends: Ints) -> tuple[Ints, Ints]:
+        """The key and the bucket before which its window ends, each once, and which is each row's.
+
+        ends: buckets. A key that no cell has comes before all codes. Requests of a batch are of one
+        time and of few keys, so that few are to be looked for; and in order, which is quick.
+        """
         n = len(keys.texts)
-        return np.fromiter(map(self.index.get, keys.texts, repeat(-1)), np.int64, n)
+        numbers = np.fromiter(map(self.index.get, keys.texts, repeat(-1)), np.int64, n)
+        places = (numbers << BUCKET_BITS) + np.clip(ends, 0, MOST_BUCKET)
+        once, at = np.unique(places, return_inverse=True)
+        return once, at
 
     def last(self, before: Ints) -> Ints:
         """Of a series without a key: the end of its last bucket up to each of some buckets.
@@ -55,11 +62,10 @@ class Lookup:
         ends: Ints = np.append(np.int64(0), self.codes + 1)[at]
         return ends
 
-    def window(self, numbers: Ints, last: Ints, buckets: int) -> tuple[Ints, Ints]:
-        """Count and total of the ``buckets`` buckets before bucket ``last``, by row."""
-        base = numbers << BUCKET_BITS
-        high = np.searchsorted(self.codes, base + np.clip(last, 0, MOST_BUCKET))
-        low = np.searchsorted(self.codes, base + np.clip(last - buckets, 0, MOST_BUCKET))
+    def window(self, places: Ints, buckets: int) -> tuple[Ints, Ints]:
+        """Count and total of the ``buckets`` buckets before each place."""
+        high = np.searchsorted(self.codes, places)
+        low = np.searchsorted(self.codes, places - np.minimum(buckets, places & MOST_BUCKET))
         return self.counts[high] - self.counts[low], self.totals[high] - self.totals[low]
 
 
@@ -95,41 +101,49 @@ def look_up(
     """
     times = np.asarray(columns["event_time"].values, np.int64)
     keys: dict[tuple[str, ...], Keys] = {}
-    numbers: dict[int, Ints] = {}
-    ends: dict[int, Ints] = {}
+    ends: dict[int, tuple[Ints, Mask | None]] = {}
+    places: dict[int, tuple[Ints, Ints]] = {}
     found: Columns = {}
     for window in definition.windows:
-        series = definition.series[window.series]
-        lookup = lookups[window.series]
-        if series.by not in keys:
-            keys[series.by] = definition.keys(series, columns, prefix)
-        if window.series not in numbers:
-            numbers[window.series] = lookup.numbers(keys[series.by])
+        series, lookup = definition.series[window.series], lookups[window.series]
         clock = definition.clocks[window.series]
         if clock not in ends:
-            ends[clock] = lookups[clock].last(times // series.every_ms)
-        counts, totals = lookup.window(numbers[window.series], ends[clock], window.buckets)
-        column = value(window, series, counts, totals)
-        kept = keys[series.by].valid
-        newest_ms = newest.get(series.of, NEVER)
-        gone = left(definition, window, series, times, ends[clock], newest_ms)
-        if gone.any():
-            kept = ~gone if kept is None else kept & ~gone
-        found[prefix + window.name] = _without(column, kept)
+            ends[clock] = _ends(lookups[clock], series, times)
+        if series.by not in keys:
+            keys[series.by] = definition.keys(series, columns, prefix)
+        if window.series not in places:
+            places[window.series] = lookup.places(keys[series.by], ends[clock][0])
+        once, at = places[window.series]
+        column = value(window, series, *lookup.window(once, window.buckets)).take(at)
+        for kept in (
+            keys[series.by].valid,
+            ends[clock][1],
+            _kept(definition, window, series, times, newest.get(series.of, NEVER)),
+        ):
+            column = _without(column, kept)
+        found[prefix + window.name] = column
     return found
 
 
-def left(
-    definition: Definition, window: Window, series: Series, times: Ints, ends: Ints, newest: int
-) -> Mask:
-    """Rows whose windows have no value: too old for the request, or no longer kept.
+def _ends(clock: Lookup, series: Series, times: Ints) -> tuple[Ints, Mask | None]:
+    """The bucket before which each row's window ends, and which of them are not too old."""
+    ends = clock.last(times // series.every_ms)
+    heard = times - ends * series.every_ms <= SLACK_MS
+    return ends, None if heard.all() else heard
 
-    ends: the bucket before which each window ends. newest: what the stream has come to, ms.
+
+def _kept(
+    definition: Definition, window: Window, series: Series, times: Ints, newest: int
+) -> Mask | None:
+    """Rows whose windows are kept whole, however old they may be; None where all are.
+
+    newest: what the stream has come to, ms.
     """
-    silent = times - ends * series.every_ms > SLACK_MS
-    earliest = times - SLACK_MS - (window.buckets + 1) * series.every_ms
-    gone: Mask = silent | (earliest < newest - definition.kept_ms)
-    return gone
+    longest = SLACK_MS + (window.buckets + 1) * series.every_ms
+    oldest = newest - definition.kept_ms[window.series] + longest
+    if not len(times) or int(times.min()) >= oldest:
+        return None
+    return times >= oldest
 
 
 def _without(column: Column, kept: Mask | None) -> Column:

@@ -45,7 +45,7 @@ def naive(counting: Counting, as_of: dict[tuple[str, int], int], request: Any) -
             and [record["features"][name] for name in windowed.keys] == mine
         ]
         count = len(rows)
-        kept = max((record[time] for record in seen), default=0) - 30 * MINUTE_MS - 2 * SLACK_MS
+        kept = max((record[time] for record in seen), default=0) - length - 2 * SLACK_MS
         earliest = asked_at - SLACK_MS - length - GRID
         if None in mine or earliest < kept or asked_at - end > SLACK_MS:
             values.append(None)
