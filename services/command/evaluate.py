@@ -26,7 +26,7 @@ def evaluate() -> None:
 def features(as_json: JsonOption = False) -> None:
     """The demo's flights with and without windowed features: retrained monthly, March to December.
 
-    Some two minutes. With --json the last line is {"without": {...}, "with": {...}}, each with the
+    Some minutes. With --json the last line is {"without": {...}, "with": {...}}, each with the
     mean "auc" and "log_loss" over the months.
     """
     from rich.progress import Progress

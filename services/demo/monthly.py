@@ -1,7 +1,8 @@
 """What windowed features are worth on the flights: monthly retraining, with them and without.
 
 For each month from March to December a model is trained on all flights whose truth was known when
-it began, and judged on the flights of the month. The model is the demo's boosted trees.
+it began, and judged on the flights of the month. The model is the same for both: boosted trees as
+the demo's, but more and smaller steps, and no early stopping, whose draw of rows would be noise.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
 from services.demo.flights import NEW_YORK
@@ -20,7 +22,14 @@ from streams.task import Task
 from streams.windowed.history import with_windowed
 
 MONTHS = range(3, 13)
-CANDIDATE = "trees"
+MODEL: dict[str, Any] = {
+    "categorical_features": "from_dtype",
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 200,
+    "learning_rate": 0.05,
+    "max_iter": 300,
+    "early_stopping": False,
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,7 @@ def monthly(
         begins = pd.Timestamp(2013, number, 1, tz=NEW_YORK)
         train = (flights["known_at"] < begins).to_numpy()
         test = month == number
-        model = clone(task.candidates[CANDIDATE]).set_params(random_state=task.seed)
-        model.fit(frame[train], late[train])
+        model = HistGradientBoostingClassifier(**MODEL).fit(frame[train], late[train])
         p = model.predict_proba(frame[test])[:, 1]
         found.append(
             Month(

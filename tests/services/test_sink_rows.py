@@ -132,3 +132,11 @@ def test_a_change_that_would_lose_values_is_refused(have: str, want: str) -> Non
     found = {column.name: column.type for column in wanted.all_columns} | {"a": have}
     with pytest.raises(DatabaseError, match=r"d\.t\.a is a"):
         changes("d", wanted, found)
+
+
+def test_a_key_without_a_value_takes_a_record_back_in_a_compacted_topic_alone() -> None:
+    gone = [Message(None, 7, key=b"a cell")]
+    for topic, undecodable in (("features", 0), ("truth", 1)):
+        codec = Codec(record_schemas("t", "binary", FEATURES)[BY_NAME[topic].record])
+        rows, bad = decode(table(topic), codec, gone)
+        assert (len(rows), len(bad)) == (0, undecodable)
