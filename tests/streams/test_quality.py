@@ -21,8 +21,8 @@ from streams.quality import (
     Sums,
     bin_of,
     cells_of,
-    expected_cells_of,
     check,
+    expected_cells_of,
     measure,
     score_of,
 )
