@@ -6,6 +6,7 @@ for.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from services.deployment import answers
 
 TIMEOUT_S = 10.0
 """Longest wait for the broker's answer to a question about a topic."""
+_PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 BATCH = 1000
 
@@ -101,7 +103,7 @@ def ends(consumer: Consumer, topics: Sequence[str]) -> dict[str, dict[int, tuple
         existing = consumer.list_topics(timeout=TIMEOUT_S).topics
         return {
             topic: {
-                number: consumer.get_watermark_offsets(TopicPartition(topic, number), TIMEOUT_S)
+                number: _ends_of(consumer, TopicPartition(topic, number))
                 for number in sorted(existing[topic].partitions)
             }
             for topic in topics
@@ -109,6 +111,20 @@ def ends(consumer: Consumer, topics: Sequence[str]) -> dict[str, dict[int, tuple
         }
     except KafkaException as error:
         raise unreachable(error) from error
+
+
+def _ends_of(consumer: Consumer, where: TopicPartition) -> tuple[int, int]:
+    """First and next offset of a partition; a new one has its leader only after a moment."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            first, following = consumer.get_watermark_offsets(where, TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return first, following
 
 
 def read_all(consumer: Consumer, topic: str, of: Sequence[int]) -> Iterator[Stored]:

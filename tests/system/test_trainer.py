@@ -68,7 +68,7 @@ class RunningTrainer:
         while not until():
             assert not self.process.has_ended(), self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
+            time.sleep(0.02)
 
     def lines(self, event: str) -> list[dict[str, object]]:
         found = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
@@ -111,7 +111,8 @@ def test_a_first_version_is_trained_from_the_history(trainer: RunningTrainer) ->
 
 def test_a_trainer_killed_while_it_trains_repeats_the_event(trainer: RunningTrainer) -> None:
     trainer.start()
-    trainer.wait(lambda: any(p["phase"] == "errors" for p in trainer.lines("progress")))
+    # At its first sign of work, so that all of the training is still to come.
+    trainer.wait(lambda: any(p["phase"] != "idle" for p in trainer.lines("progress")))
     trainer.process.kill()
     trainer.process.wait()
     assert read_roles(trainer.settings, trainer.task).champion is None
