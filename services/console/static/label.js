@@ -9,6 +9,7 @@ let task = null;
 let person = "";
 let item = null;
 let busy = false;
+let uncounted = false; // the problem that is shown is that the counts did not come
 
 async function ask(path, body) {
   const sent = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ person, ...body }) };
@@ -24,6 +25,7 @@ async function ask(path, body) {
 }
 
 // One thing at a time: a second key while the first is on its way does nothing.
+// It would be an answer to an input that nobody has seen yet.
 async function once(work) {
   if (busy) return;
   busy = true;
@@ -32,7 +34,7 @@ async function once(work) {
     await work();
     problem("");
   } catch (error) {
-    problem(`${error.message}${/[.!?]$/.test(error.message) ? "" : "."}`);
+    failed(error);
     if (error.lost) await next().catch(() => {});
   } finally {
     busy = false;
@@ -51,9 +53,21 @@ async function state() {
   say("empty", told.left === 0 ? "The budget of this period is used up." : told.waiting === 0 ? "Nothing waits for a label." : "Others look at what waits, or nobody could tell.");
 }
 
+// Apart from `once`: whoever sees the next input may answer it before the counts are there.
+async function counts() {
+  try {
+    await state();
+    if (uncounted) problem("");
+  } catch (error) {
+    failed(error);
+    uncounted = true;
+  }
+}
+
 async function next() {
+  if (!task) await state(); // what the input is shown with
   show((await ask("/next", {})).item);
-  await state();
+  counts();
 }
 
 const did = {
@@ -71,7 +85,7 @@ const did = {
     const back = (await ask("/undo", {})).item;
     if (!back) return say("said", "nothing to take back");
     show(back);
-    await state();
+    counts();
   },
   opinion: async () => {
     const { opinion } = await ask("/opinion", { request_id: item.request_id });
@@ -139,7 +153,12 @@ function buttons() {
   for (const button of document.querySelectorAll("#desk button")) button.disabled = busy;
 }
 
+function failed({ message }) {
+  problem(`${message}${/[.!?]$/.test(message) ? "" : "."}`);
+}
+
 function problem(text) {
+  uncounted = false;
   $("problem").hidden = !text;
   if (text) say($("problem").querySelector("span"), text);
 }
@@ -173,7 +192,11 @@ $("retry").addEventListener("click", () => once(person ? next : state));
 addEventListener("pagehide", () => {
   if (person) fetch("/api/label/release", { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ person }) });
 });
-setInterval(() => { if (!busy && !document.hidden) once(person && !item ? next : state); }, OFTEN_MS);
+setInterval(() => {
+  if (busy || document.hidden) return;
+  if (person && !item) once(next);
+  else counts();
+}, OFTEN_MS);
 
 $("person").value = localStorage.getItem("weir-person") ?? "";
 once(state);
