@@ -14,6 +14,20 @@ from typing import TYPE_CHECKING, Any
 from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
 from streams.labelling.policy import Labelling
+from streams.triggers.declare import (
+    AllOf,
+    AnyOf,
+    Budget,
+    Checks,
+    Drifted,
+    MetricAbove,
+    MetricBelow,
+    NewLabels,
+    PerformanceDrop,
+    Schedule,
+    Trigger,
+)
+from streams.triggers.declare import problems as trigger_problems
 from streams.weak_labels import SOURCE, Dwell, WeakLabels
 from streams.windowed.declare import Windowed
 
@@ -21,20 +35,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "AllOf",
+    "AnyOf",
     "Binary",
     "Boolean",
+    "Budget",
     "Category",
+    "Checks",
+    "Drifted",
     "Dwell",
     "Feature",
     "Integer",
     "Labelling",
     "LastN",
+    "MetricAbove",
+    "MetricBelow",
     "MultiClass",
+    "NewLabels",
     "Number",
+    "PerformanceDrop",
     "Regression",
+    "Schedule",
     "Target",
     "Task",
     "TaskError",
+    "Trigger",
     "WeakLabels",
     "Window",
     "Windowed",
@@ -236,6 +261,8 @@ class Task:
         after the worker's clock.
     partitions: of the topics that are keyed by request id.
     labelling: how many inputs people are asked to label, and which.
+    triggers: policies that ask for a new version by themselves; None: the default ones
+        (`streams.triggers.declare.DEFAULT`); empty: none.
     seed: seeds all randomness of training.
     """
 
@@ -258,6 +285,7 @@ class Task:
     event_times: tuple[datetime | None, datetime | None] = (None, None)
     partitions: int = 4
     labelling: Labelling = field(default_factory=Labelling)
+    triggers: Sequence[Trigger] | None = None
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -379,6 +407,13 @@ def _problems(task: Task) -> list[str]:
         found.append(f"event_times: {earliest} is not before {latest}")
     if not 1 <= task.partitions <= 1024:
         found.append(f"partitions {task.partitions}: 1 to 1024")
+    found += trigger_problems(
+        task.triggers or (),
+        task.kind,
+        [window.name for window in task.windows],
+        any(isinstance(window, Window) for window in task.windows),
+        [*task.segments, *RESERVED_SEGMENTS],
+    )
     return found + task.labelling.problems()
 
 
