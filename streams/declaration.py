@@ -38,7 +38,7 @@ def declaration(task: Task) -> dict[str, Any]:
     """The parts of a task that training depends on, as JSON data.
 
     Left out, since they change no model: docs, segments, horizon, signals, windows, partitions,
-    labelling, triggers.
+    labelling, drift, triggers.
     """
     target = {name: value for name, value in asdict(task.target).items() if name != "doc"}
     windowed = [describe_windowed(feature) for feature in task.windowed]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
+from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
 from streams.triggers.declare import (
     AllOf,
@@ -42,6 +43,7 @@ __all__ = [
     "Budget",
     "Category",
     "Checks",
+    "Drift",
     "Drifted",
     "Dwell",
     "Feature",
@@ -263,6 +265,7 @@ class Task:
     labelling: how many inputs people are asked to label, and which.
     triggers: policies that ask for a new version by themselves; None: the default ones
         (`streams.triggers.declare.DEFAULT`); empty: none.
+    drift: how often findings of drift may be wrong, what matters, what is looked at.
     seed: seeds all randomness of training.
     """
 
@@ -286,6 +289,7 @@ class Task:
     partitions: int = 4
     labelling: Labelling = field(default_factory=Labelling)
     triggers: Sequence[Trigger] | None = None
+    drift: Drift = field(default_factory=Drift)
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -414,7 +418,7 @@ def _problems(task: Task) -> list[str]:
         any(isinstance(window, Window) for window in task.windows),
         [*task.segments, *RESERVED_SEGMENTS],
     )
-    return found + task.labelling.problems()
+    return found + task.labelling.problems() + task.drift.problems()
 
 
 def load_task(reference: str) -> Task:

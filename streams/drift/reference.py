@@ -1,0 +1,251 @@
+"""The reference: what a version's training data, answers and errors were, as bins to count in.
+
+Made of a version's profile (`streams.training.profile`), and so as unchanging as the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from schemas.features import Boolean, Category
+from streams.task import Regression, Task
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+MOST_NAMES = 20
+"""Names of a category with a bin of their own; the rarer ones share one, or a distribution of many
+names would need many records to tell of a change."""
+OTHERS = "(others)"
+FENCE_IQR = 3.0
+"""A number further than so many interquartile ranges from the quartiles, and outside of what
+training had, is wild: an outlier until many of them make a shift."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One distribution: its bins in the reference, then a cell for unknown and one for missing.
+
+    kind, subject: as findings name them. path: the column that is counted. names: of the bins, or
+    None where ``edges`` (inner, ascending) part numbers. shares: of the bins, sum 1. missing: the
+    share of missing values. size: values that the reference is of. inflation: how many records
+    are worth one independent one, 1 or more. unit: of numbers. low, high: what is beyond them is
+    wild. clip: numbers are taken as within these for their mean. others: whether the last bin is
+    that of known names without one of their own, which are in ``rare``.
+    """
+
+    kind: str
+    subject: str
+    path: str
+    names: tuple[str, ...] | None
+    edges: Floats
+    shares: Floats
+    missing: float
+    size: int
+    inflation: float = 1.0
+    unit: str = ""
+    low: float = -np.inf
+    high: float = np.inf
+    clip: tuple[float, float] = (-np.inf, np.inf)
+    mean: float | None = None
+    rare: frozenset[str] = frozenset()
+
+    @property
+    def bins(self) -> int:
+        """Bins of values that are there."""
+        return len(self.shares)
+
+    @property
+    def width(self) -> int:
+        """Cells: the bins, unknown, missing."""
+        return self.bins + 2
+
+    def count(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> Rows:
+        """How many of the values are in each cell; ``present``: which are there."""
+        n, there = len(values), values[present]
+        missing = n - len(there)
+        if self.names is None:
+            numbers = there.astype(np.float64)
+            known = np.bincount(
+                np.searchsorted(self.edges, numbers, side="right"), minlength=self.bins
+            )
+            return np.append(known, (0, missing)).astype(np.int64)
+        at = self._positions(there)
+        return np.append(np.bincount(at, minlength=self.bins + 1), missing).astype(np.int64)
+
+    def _positions(self, values: npt.NDArray[Any]) -> Rows:
+        assert self.names is not None
+        found, texts = pd.factorize(values)
+        places = {name: place for place, name in enumerate(self.names)}
+        last = self.bins - 1
+        of_text = [
+            places.get(text, last if text in self.rare else self.bins)
+            for text in (_text(one) for one in texts.tolist())
+        ]
+        at: Rows = np.array(of_text, np.int64)[found] if len(values) else np.zeros(0, np.int64)
+        return at
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Errors on rows that the version did not learn from.
+
+    size, errors: rows and those whose answer was wrong. beyond: of a regression, the error that
+    counts as wrong. score_edges, by_score: error rate by bin of the model's probability, or
+    empty. segments: (rows, errors) by ``segment=value``. inflation: as a block's.
+    """
+
+    size: int
+    errors: int
+    beyond: float | None = None
+    score_edges: Floats = field(default_factory=lambda: np.zeros(0))
+    by_score: Floats = field(default_factory=lambda: np.zeros(0))
+    segments: Mapping[str, tuple[int, int]] | None = None
+    inflation: float = 1.0
+
+    @property
+    def rate(self) -> float:
+        """The share of wrong answers, kept from 0 and 1 by half an error."""
+        return (self.errors + 0.5) / (self.size + 1)
+
+
+class Reference:
+    """What a version's serving is compared with.
+
+    version: its id. blocks: the distributions, in order: inputs, answers, scores, truths.
+    errors: None where the profile does not tell of them (versions of older Weirs).
+    """
+
+    def __init__(self, task: Task, version: str, profile: Mapping[str, Any]) -> None:
+        self.task = task
+        self.version = version
+        more: Mapping[str, Any] = profile.get("drift") or {}
+        inflation: Mapping[str, float] = more.get("inflation") or {}
+        self.size = int(profile.get("rows", 0))
+        self.slots: Mapping[str, Any] = more.get("slots") or {}
+        self.blocks: tuple[Block, ...] = tuple(
+            block
+            for block in (*_inputs(task, profile, inflation), *_others(task, profile, more))
+            if block is not None
+        )
+        self.errors = _errors(task, profile, more)
+        self.expected_error: float | None = more.get("expected_error")
+
+    @property
+    def starts(self) -> list[int]:
+        """The first cell of each block, and behind the last one the number of all."""
+        return [0, *np.cumsum([block.width for block in self.blocks], dtype=int).tolist()]
+
+
+def _inputs(
+    task: Task, profile: Mapping[str, Any], inflation: Mapping[str, float]
+) -> list[Block | None]:
+    known = profile.get("features") or {}
+    return [
+        _block(
+            "data",
+            feature.name,
+            f"features.{feature.name}",
+            known.get(feature.name),
+            getattr(feature, "unit", ""),
+            inflation.get(f"data {feature.name}", 1.0),
+            category=isinstance(feature, Category),
+            boolean=isinstance(feature, Boolean),
+        )
+        for feature in task.inputs
+    ]
+
+
+def _others(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> list[Block | None]:
+    unit = task.target.unit if isinstance(task.target, Regression) else ""
+    named = task.kind != "regression"
+    parts = [
+        ("prediction", "answer", profile.get("answers"), unit, named),
+        ("score", "probability", profile.get("probability"), "", False),
+        ("score", "gate_score", more.get("gate_score"), "", False),
+        ("target", "truth", profile.get("target"), unit, named),
+    ]
+    inflation = more.get("inflation") or {}
+    return [
+        _block(kind, name, name, seen, unit, inflation.get(f"{kind} {name}", 1.0), category=names)
+        for kind, name, seen, unit, names in parts
+    ]
+
+
+def _block(
+    kind: str,
+    subject: str,
+    path: str,
+    seen: Mapping[str, Any] | None,
+    unit: str,
+    inflation: float,
+    category: bool = False,
+    boolean: bool = False,
+) -> Block | None:
+    """The block of one distribution of a profile; None where it is not in there or empty."""
+    if not seen or not seen.get("count"):
+        return None
+    missing, size = float(seen.get("missing", 0.0)), int(seen["count"])
+    total = round(size / (1 - missing)) if missing < 1 else size
+    if category:
+        shares = seen["shares"]
+        names = sorted(shares, key=lambda name: (-shares[name], name))
+        kept, rare = names[:MOST_NAMES], names[MOST_NAMES:]
+        if rare:
+            kept, rare = names[: MOST_NAMES - 1], names[MOST_NAMES - 1 :]
+        values = [shares[name] for name in kept]
+        if rare:
+            kept, values = [*kept, OTHERS], [*values, sum(shares[name] for name in rare)]
+        return Block(
+            kind, subject, path, tuple(kept), np.zeros(0), _proper(values), missing, total,
+            inflation, rare=frozenset(rare),
+        )  # fmt: skip
+    if boolean:
+        mean = float(seen["mean"])
+        return Block(
+            kind, subject, path, ("false", "true"), np.zeros(0), _proper([1 - mean, mean]),
+            missing, total, inflation,
+        )  # fmt: skip
+    quantiles = seen["quantiles"]
+    least, most = quantiles[0], quantiles[-1]
+    quarter = len(quantiles) // 4
+    first, third = quantiles[quarter], quantiles[-1 - quarter]
+    reach = FENCE_IQR * (third - first)
+    span = most - least
+    return Block(
+        kind, subject, path, None, np.array(seen["edges"], np.float64), _proper(seen["shares"]),
+        missing, total, inflation, unit,
+        low=min(least, first - reach), high=max(most, third + reach),
+        clip=(least - span, most + span), mean=float(seen["mean"]),
+    )  # fmt: skip
+
+
+def _proper(shares: Sequence[float]) -> Floats:
+    given = np.array(shares, np.float64)
+    proper: Floats = given / given.sum()
+    return proper
+
+
+def _errors(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> Errors | None:
+    seen = more.get("errors")
+    if not seen or not seen["size"]:
+        return None
+    return Errors(
+        int(seen["size"]),
+        int(seen["errors"]),
+        seen.get("beyond"),
+        np.array(seen.get("score_edges", ()), np.float64),
+        np.array(seen.get("by_score", ()), np.float64),
+        {name: (int(n), int(k)) for name, (n, k) in (seen.get("segments") or {}).items()},
+        float(seen.get("inflation", 1.0)),
+    )
