@@ -41,13 +41,12 @@ class Family:
         self._concept: Concept | None = None
         self._by_segment: Concept | None = None
         if errors is not None:
-            base = np.array([[errors.size, errors.errors, errors.size * errors.rate]])
+            base = np.array([[errors.size, errors.errors, errors.expected]])
             self._concept = Concept(np.array([every / SHARES["concept"]]), base, errors.inflation)
             known = errors.segments or {}
-            self._segments = sorted(name for name, (n, _) in known.items() if n >= LEAST_SEGMENT)
+            self._segments = sorted(name for name, (n, _, _) in known.items() if n >= LEAST_SEGMENT)
             if self._segments:
-                sums = np.array([known[name] for name in self._segments], np.float64)
-                base = np.column_stack([sums, sums[:, 1]])
+                base = np.array([known[name] for name in self._segments], np.float64)
                 each = every / SHARES["segments"] * len(self._segments)
                 self._by_segment = Concept(
                     np.full(len(self._segments), each), base, errors.inflation

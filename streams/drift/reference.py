@@ -68,18 +68,23 @@ class Block:
 
     def count(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> Rows:
         """How many of the values are in each cell; ``present``: which are there."""
-        n, there = len(values), values[present]
-        missing = n - len(there)
-        if self.names is None:
-            numbers = there.astype(np.float64)
-            known = np.bincount(
-                np.searchsorted(self.edges, numbers, side="right"), minlength=self.bins
-            )
-            return np.append(known, (0, missing)).astype(np.int64)
-        at = self._positions(there)
-        return np.append(np.bincount(at, minlength=self.bins + 1), missing).astype(np.int64)
+        at = self._present(values[present])
+        cells = np.bincount(at, minlength=self.width)
+        cells[-1] = len(values) - len(at)
+        return cells
 
-    def _positions(self, values: npt.NDArray[Any]) -> Rows:
+    def positions(self, values: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> Rows:
+        """The cell of each value."""
+        at = np.full(len(values), self.width - 1)
+        at[present] = self._present(values[present])
+        return at
+
+    def _present(self, values: npt.NDArray[Any]) -> Rows:
+        if self.names is None:
+            return np.searchsorted(self.edges, values.astype(np.float64), side="right")
+        return self._by_name(values)
+
+    def _by_name(self, values: npt.NDArray[Any]) -> Rows:
         assert self.names is not None
         found, texts = pd.factorize(values)
         places = {name: place for place, name in enumerate(self.names)}
@@ -100,17 +105,19 @@ def _text(value: Any) -> str:
 class Errors:
     """Errors on rows that the version did not learn from.
 
-    size, errors: rows and those whose answer was wrong. beyond: of a regression, the error that
+    size, errors, expected: rows, those whose answer was wrong, and how many of them ``by_score``
+    expects. beyond: of a regression, the error that
     counts as wrong. score_edges, by_score: error rate by bin of the model's probability, or
-    empty. segments: (rows, errors) by ``segment=value``. inflation: as a block's.
+    empty. segments: the same three by ``segment=value``. inflation: as a block's.
     """
 
     size: int
     errors: int
+    expected: float
     beyond: float | None = None
     score_edges: Floats = field(default_factory=lambda: np.zeros(0))
     by_score: Floats = field(default_factory=lambda: np.zeros(0))
-    segments: Mapping[str, tuple[int, int]] | None = None
+    segments: Mapping[str, tuple[float, float, float]] | None = None
     inflation: float = 1.0
 
     @property
@@ -170,8 +177,8 @@ def _others(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> 
     unit = task.target.unit if isinstance(task.target, Regression) else ""
     named = task.kind != "regression"
     parts = [
-        ("prediction", "answer", profile.get("answers"), unit, named),
-        ("score", "probability", profile.get("probability"), "", False),
+        ("prediction", "answer", more.get("answers") or profile.get("answers"), unit, named),
+        ("score", "probability", more.get("probability") or profile.get("probability"), "", False),
         ("score", "gate_score", more.get("gate_score"), "", False),
         ("target", "truth", profile.get("target"), unit, named),
     ]
@@ -243,9 +250,10 @@ def _errors(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> 
     return Errors(
         int(seen["size"]),
         int(seen["errors"]),
+        float(seen.get("expected", seen["errors"])),
         seen.get("beyond"),
         np.array(seen.get("score_edges", ()), np.float64),
         np.array(seen.get("by_score", ()), np.float64),
-        {name: (int(n), int(k)) for name, (n, k) in (seen.get("segments") or {}).items()},
+        {name: (n, k, e) for name, (n, k, e) in (seen.get("segments") or {}).items()},
         float(seen.get("inflation", 1.0)),
     )

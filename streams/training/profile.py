@@ -38,8 +38,8 @@ def profile(task: Task, data: Dataset, held_out: Answers) -> dict[str, Any]:
     return {
         "rows": len(data),
         "features": features,
-        "target": _answers(data.target),
-        "answers": _answers(held_out.answer),
+        "target": answers_of(data.target),
+        "answers": answers_of(held_out.answer),
         "probability": None if held_out.probability is None else numbers(held_out.probability),
     }
 
@@ -75,7 +75,8 @@ def _category(series: pd.Series) -> dict[str, Any]:
     }
 
 
-def _answers(values: npt.NDArray[Any]) -> dict[str, Any]:
+def answers_of(values: npt.NDArray[Any]) -> dict[str, Any]:
+    """The distribution of answers or truths."""
     if values.dtype == np.float64:
         return numbers(values)
     names, counts = np.unique(values, return_counts=True)

@@ -28,6 +28,7 @@ from streams.training.gate import (
 )
 from streams.training.metrics import LOSS, scores, wrong
 from streams.training.profile import profile
+from streams.training.usual import usual
 from streams.version import Answers, Version
 
 Progress = Callable[[str, float], None]
@@ -84,6 +85,7 @@ def train(
     verdict = compare.judge(task, data, choice, champion)
     if verdict.champion_loss is not None:
         metrics[f"champion_{LOSS[task.kind]}"] = verdict.champion_loss
+    admitted, gate_scores = _admitted(task, data, gate)
     # 6. The version itself: the same again on all rows.
     progress("refit", 0.85)
     model = fit(task, task.candidates[choice.name], data.frame, data.target)
@@ -100,6 +102,10 @@ def train(
         version = bare_version(task, model, gate.estimator, _samples(data))
         report["cost"] = cost.measure(version, data.frame)
         report["pays"] = report["cost"]["ratio"] < report["validation"]["share_deferred"]
+    seen = profile(task, data, held_out.take(data.test))
+    seen["drift"] = usual(
+        task, data, seen, held_out, errors, beyond, gate_scores, admitted, estimates
+    )
     libraries = library_versions()
     contents = Contents(
         id=version_id(task, data.id, libraries),
@@ -118,7 +124,7 @@ def train(
         samples=_samples(data),
         metrics=metrics,
         gate_metrics=report,
-        profile=profile(task, data, held_out.take(data.test)),
+        profile=seen,
         seeds={"task": task.seed},
         libraries=libraries,
         event_id=event_id,
@@ -153,6 +159,15 @@ def _estimates(task: Task, data: Dataset, gate: Gate, held_out: Answers) -> Save
     frame, target = data.rows(admitted)
     with one_thread():
         return fit_saved(task.kind, task.classes, frame, held_out.take(admitted), target, task.seed)
+
+
+def _admitted(task: Task, data: Dataset, gate: Gate) -> tuple[Any, Any]:
+    """Which test rows the rehearsal's gate admits, and its scores of them (None: no gate)."""
+    frame, _ = data.rows(data.test)
+    if gate.threshold is None:
+        return np.ones(len(frame), bool), None
+    found = score(task, gate.estimator, frame)
+    return found < gate.threshold, found
 
 
 def _useful(task: Task, data: Dataset, errors: Errors, gate: Gate) -> Gate:
