@@ -27,6 +27,8 @@ class Topic:
     ``"horizon"`` keeps twice the task's label horizon and a day at least, since joins restore
     their state from it. ``max_message_bytes``: the largest batch of records that it takes.
     ``compact_after_ms``: how long each record of a compacted topic is there to be read.
+    ``segment_bytes``: how much of it is never compacted: the newest segment; 0: as the broker has
+    it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Topic:
     doc: str
     max_message_bytes: int = OUTPUT_MAX_BYTES
     compact_after_ms: int = 0
+    segment_bytes: int = 0
 
     def topic(self, task: str) -> str:
         """The topic's name in Kafka."""
@@ -62,6 +65,8 @@ class Topic:
             config["retention.ms"] = str(-1 if kept is None else kept)
         if self.compact_after_ms:
             config["min.compaction.lag.ms"] = str(self.compact_after_ms)
+        if self.segment_bytes:
+            config["segment.bytes"] = str(self.segment_bytes)
         return config
 
 
@@ -158,6 +163,17 @@ TOPICS: tuple[Topic, ...] = (
         "drifts", "drift", "feature", False, _YEAR, "delete", "statements that something changed"
     ),
     Topic("retrain", "retrain", "event id", False, _YEAR, "delete", "requests to train"),
+    # The last record is the state. Small segments, so that the others leave.
+    Topic(
+        "triggers",
+        "trigger",
+        "partition",
+        False,
+        None,
+        "compact",
+        "internal: the triggers' state",
+        segment_bytes=16 << 20,
+    ),
     Topic("models", "model", "version", False, None, "compact", "model versions and their roles"),
     Topic(
         "alerts", "alert", "alert id", False, _YEAR, "delete", "things that a person should look at"

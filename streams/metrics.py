@@ -18,7 +18,7 @@ from streams.groups import Group
 from streams.horizon import NEVER
 from streams.last import LastOutcomes, Newest, most, rows_of
 from streams.last import sums_of as last_sums
-from streams.quality import Sums, check, measure
+from streams.quality import Sums, check, labels_by_class, measure
 from streams.sources import Sources
 from streams.store import Store, Stores
 from streams.tally import STAGE, pane_ms, record, sources_of, sums_of
@@ -307,6 +307,8 @@ class Metrics:
             "share_labelled": outcomes / predictions if predictions else 0.0,
             **{name: found.get(name) for name in (*_QUALITY, *_BOUNDS)},
             **fields(kind, classes, total, realised),
+            "watermark": None if self._watermark == NEVER else self._watermark,
+            "classes": {} if segment else labels_by_class(kind, self._task.classes, total),
         }
 
 

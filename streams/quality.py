@@ -8,7 +8,7 @@ back what the first truth added; so a window is amended without looking at its o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -130,6 +130,24 @@ def measure(kind: Kind, classes: int, sums: Sums) -> dict[str, float]:
     else:
         found = _regression(sums, n, alike)
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def labels_by_class(kind: Kind, classes: Sequence[str], sums: Sums) -> dict[str, int]:
+    """Scored outcomes by their truth's class: ``true`` and ``false`` of a binary task.
+
+    Empty where labels have weights, and for regression.
+    """
+    if "weight" in sums.counts or not sums.count("scored"):
+        return {}
+    if kind == "binary":
+        positives = sums.count("tp") + sums.count("fn")
+        return {"true": positives, "false": sums.count("fp") + sums.count("tn")}
+    found = dict.fromkeys(classes, 0)
+    k = len(classes)
+    for cell, count in sums.cells.items():
+        if cell < k * k:  # the confusion matrix, truths by row
+            found[classes[cell // k]] += count
+    return found
 
 
 def _confusion(cells: Mapping[tuple[object, object], int]) -> river_metrics.ConfusionMatrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -173,6 +174,7 @@ def test_a_window_counts_predictions_and_outcomes(measuring: Measuring) -> None:
     assert (found["accuracy"], found["recall"], found["roc_auc"]) == (1.0, 1.0, None)
     assert found["window_end"] == START + DAY_MS
     assert not found["complete"]
+    assert (found["watermark"], found["classes"]) == (START + 2, {"true": 1, "false": 0})
     keys = [key for key, _, _ in by_topic(measuring.outputs)["metrics"]]
     assert f"tumbling_1d|{START}|v1|champion||".encode() in keys
 
@@ -651,6 +653,7 @@ def metrics_of(kind: str, rows: pd.DataFrame) -> dict[str, Any]:
         "share_deferred": deferred / len(alive) if len(alive) else 0.0,
         "share_labelled": len(labelled) / len(alive) if len(alive) else 0.0,
         **{name: quality.get(name) for name in QUALITY},
+        "classes": {} if kind == "regression" else Counter(map(text, scored["truth"])),
     }
 
 
@@ -711,6 +714,10 @@ def test_the_last_word_on_every_window_is_what_all_at_hand_would_give(
         assert record["complete"] == (record["window_end"] <= newest), key
         for name, value in wanted[key].items():
             if name == "r2" and record[name] is None:
+                continue
+            if name == "classes":
+                there = {class_: n for class_, n in record[name].items() if n}
+                assert there == ({} if key[4] else value), key
                 continue
             assert record[name] == (
                 None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)
