@@ -145,8 +145,9 @@ def count_predictions(task: Task, reference: Reference, columns: Columns, rows: 
     rows = rows[columns["status"].values[rows] != "rejected"]
     answered = columns["status"].values[rows] == "answered"
     made = _Sums(reference, columns, rows)
+    made.add_numbers(columns, rows)
     for at, block in enumerate(reference.blocks):
-        if block.kind == "data":
+        if block.kind == "data" and block.names is not None:
             made.add(at, block, columns[block.path].take(rows))
         elif block.kind in ("prediction", "score"):
             column = columns[block.path].take(rows)
@@ -233,6 +234,10 @@ class _Sums:
         self._cells = np.zeros(self._starts[-1], np.int64)
         self._wild = np.zeros(len(reference.blocks), np.int64)
         self._totals = np.zeros(len(reference.blocks))
+
+    def add_numbers(self, columns: Columns, rows: Rows) -> None:
+        numbers = self._reference.numbers
+        numbers.count(columns, rows, self._cells, self._wild, self._totals)
 
     def add(self, at: int, block: Block, column: Column) -> None:
         present = _valid(column)

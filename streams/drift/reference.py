@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from schemas.features import Boolean, Category
+from streams.drift.numbers import Numbers
 from streams.task import Regression, Task
 
 Floats = npt.NDArray[np.float64]
@@ -148,10 +150,15 @@ class Reference:
         self.errors = _errors(task, profile, more)
         self.expected_error: float | None = more.get("expected_error")
 
-    @property
+    @cached_property
     def starts(self) -> list[int]:
         """The first cell of each block, and behind the last one the number of all."""
         return [0, *np.cumsum([block.width for block in self.blocks], dtype=int).tolist()]
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """The inputs that are numbers, to be counted together."""
+        return Numbers(self.blocks, self.starts)
 
 
 def _inputs(
