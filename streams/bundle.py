@@ -109,15 +109,8 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
     Raises BundleError naming file, reason and what to do.
     """
     # 1. What is signed: nothing else of the folder is looked at before the signature holds.
-    manifest_bytes = _read(folder, MANIFEST)
-    signature = _read(folder, SIGNATURE)
-    if not hmac.compare_digest(signature.strip(), sign(manifest_bytes, key).encode()):
-        reason = "its signature is not by this deployment's key: it was changed or is another's"
-        raise BundleError(
-            folder, MANIFEST, reason, "check WEIR_SIGNING_KEY, or train a new version"
-        )
+    manifest = _signed(folder, key)
     # 2. What the manifest says of itself and of this task.
-    manifest = _parse(folder, manifest_bytes)
     if manifest.get("id") != folder.name:
         reason = f"it is of version {manifest.get('id')}, in a folder named {folder.name}"
         raise BundleError(folder, MANIFEST, reason, RETRAIN)
@@ -158,6 +151,22 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
     return version
 
 
+def load_profile(folder: Path, key: bytes) -> dict[str, Any]:
+    """What the training data of the version in a bundle looked like; no estimator is loaded.
+
+    Raises BundleError where the manifest or the profile is not what was signed.
+    """
+    manifest = _signed(folder, key)
+    data = _read(folder, PROFILE)
+    listed = manifest.get("files", {}).get(PROFILE, "")
+    if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), listed):
+        raise BundleError(
+            folder, PROFILE, "its SHA-256 is not what the manifest says: it was changed", RETRAIN
+        )
+    profile: dict[str, Any] = json.loads(data)
+    return profile
+
+
 def bundle_info(folder: Path) -> BundleInfo:
     """The name, hash and manifest of a bundle, unchecked. BundleError where it has no manifest."""
     data = _read(folder, MANIFEST)
@@ -170,6 +179,18 @@ def sign(data: bytes, key: bytes) -> str:
     if not key:
         raise ValueError("the key that signs bundles is empty: set WEIR_SIGNING_KEY")
     return hmac.new(key, data, hashlib.sha256).hexdigest()
+
+
+def _signed(folder: Path, key: bytes) -> dict[str, Any]:
+    """The manifest, whose signature holds."""
+    data = _read(folder, MANIFEST)
+    signature = _read(folder, SIGNATURE)
+    if not hmac.compare_digest(signature.strip(), sign(data, key).encode()):
+        reason = "its signature is not by this deployment's key: it was changed or is another's"
+        raise BundleError(
+            folder, MANIFEST, reason, "check WEIR_SIGNING_KEY, or train a new version"
+        )
+    return _parse(folder, data)
 
 
 def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:

@@ -76,7 +76,7 @@ class Feedback:
         return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
 
     def _on_predictions(self, batch: RecordBatch, pending: Pending) -> list[Output]:
-        decoded = self._predictions.decode(batch.values)
+        decoded = batch.decoded(self._predictions)
         columns = decoded.columns
         ids = [id_.encode() for id_ in columns["request_id"].values]
         known, waiting = pending.asked(ids)

@@ -81,7 +81,7 @@ class Tally:
     def __call__(self, batch: RecordBatch) -> Result:
         """Sum one batch."""
         codec, add = self._read[batch.topic]
-        decoded = codec.decode(batch.values)
+        decoded = batch.decoded(codec)
         outputs = []
         if len(decoded):
             rows = decoded.columns["status"].values != "rejected"

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.codec import Batch, Codec
+
 Headers = list[tuple[str, bytes]]
 TP = tuple[str, int]
 _number = count(1)
@@ -39,6 +41,7 @@ class RecordBatch:
     number: int = field(default_factory=lambda: next(_number))
     partitions: npt.NDArray[np.int32] | None = None
     size: int = 0
+    _decoded: dict[Codec, Batch] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,6 +64,16 @@ class RecordBatch:
         # Of each partition the last one stays: its records are in order.
         last = dict(zip(self.partitions.tolist(), self.offsets.tolist(), strict=True))
         return {(self.topic, partition): offset + 1 for partition, offset in last.items()}
+
+    def decoded(self, codec: Codec) -> Batch:
+        """The records as columns, decoded once for all agents that read them.
+
+        So nobody may change them.
+        """
+        found = self._decoded.get(codec)
+        if found is None:
+            found = self._decoded[codec] = codec.decode(self.values)
+        return found
 
     def place(self, position: int) -> tuple[int, int]:
         """Partition and offset of one record."""

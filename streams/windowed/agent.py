@@ -82,7 +82,7 @@ class Cells:
         """Sum one batch."""
         store = self._stores.get(self.stage, batch.partition)
         kind = self._definition.topics[batch.topic]
-        decoded = self._codecs[kind].decode(batch.values)
+        decoded = batch.decoded(self._codecs[kind])
         before = _newest(store, kind)
         changed: dict[Cell, Sum] = {}
         gone: list[Cell] = []
