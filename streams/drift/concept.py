@@ -18,23 +18,24 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from streams.drift import rates
-from streams.drift.counts import GRID
+from streams.drift.packing import packed, unpacked
+from streams.drift.rates import GRID, JOINT, THETAS
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-THETAS: Floats = np.concatenate([GRID, -GRID])
 UP_SHARE = 0.9
 """Of the false alarms, how many may be of more errors; the rest are of fewer."""
 _CLIP = 1e-6
+_ARRAYS = ("s", "known", "pending", "since")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Alarm:
     """Of monitor ``row``: the CUSUM of θ passed its threshold.
 
-    labels, errors, expected: since its last reset, the change point's estimate. before: the error
-    rate up to there, of ``known`` labels, the reference's included.
+    labels, errors, usual: since its last reset, the change point's estimate (``since``, ms), and
+    the errors that were to be expected of them. known: labels before, the reference's included.
     """
 
     row: int
@@ -43,8 +44,8 @@ class Alarm:
     threshold: float
     labels: int
     errors: float
-    expected: float
-    before: float
+    usual: float
+    since: int
     known: int
 
 
@@ -57,48 +58,61 @@ class Concept:
 
     def __init__(self, every: Floats, base: Floats, inflation: float = 1.0) -> None:
         m, j = len(every), len(THETAS)
-        shares = np.where(THETAS > 0, UP_SHARE, 1 - UP_SHARE) / len(GRID)
+        shares = np.where(THETAS > 0, UP_SHARE, 1 - UP_SHARE) * (JOINT / len(GRID))
         self._every = every[:, None] / shares
         self._inflation = inflation
         self.s = np.zeros((m, j))
-        self.known = np.repeat(base[:, None, :], j, axis=1)
+        self.known = np.repeat(base[:, None, :].astype(np.float64), j, axis=1)
         self.pending = np.zeros((m, j, 3))
+        self.since = np.full((m, j), -1, np.int64)
 
-    def update(self, n: Floats, k: Floats, e: Floats, loads: Floats | None = None) -> list[Alarm]:
-        """Take in steps: (steps, m) labels, errors, expected errors; (steps, m, grid) loads."""
+    def update(
+        self,
+        n: Floats,
+        k: Floats,
+        e: Floats,
+        loads: Floats | None = None,
+        times: tuple[int, int] = (-1, -1),
+    ) -> list[Alarm]:
+        """Take in steps: (steps, m) labels, errors, expected errors; (steps, m, grid) loads.
+
+        times: event times (ms) of the first label and the last.
+        """
         steps = np.stack([n, k, e], axis=-1)
-        level, error = self._level()
-        mean = np.clip(e / np.maximum(n, 1), _CLIP, 1 - _CLIP)[:, :, None]
-        moved = expit(logit(mean) + level)
-        cost = n[:, :, None] * rates.load(moved, THETAS)
-        if loads is not None:
-            # Labels of a step differ in e; ln is concave, so the mean's load alone is more.
-            up = slice(0, len(GRID))
-            exact = np.maximum(n[:, :, None] * rates.load(mean, THETAS[up]), 1e-300)
-            cost[:, :, up] *= np.minimum(loads / exact, 1.0)
-        gains = (k[:, :, None] * THETAS - cost) / self._inflation
+        shift, error = self._level()
+        gains = self._gains(n, k, e, loads, shift)
         rate = np.clip(self._rate(), _CLIP, 1 - _CLIP)
-        limits = rates.for_unknown(
-            rates.threshold(self._every, rate, THETAS), error, np.abs(THETAS)
-        )
+        limits = rates.for_unknown(rates.threshold(self._every, rate), error)
+        when = np.linspace(*times, len(steps) + 1).astype(np.int64)
         alarms: list[Alarm] = []
         at = 0
         while at < len(gains):
             values = rates.paths(self.s, gains[at:])
             crossed: Mask = np.asarray(values >= limits)
             if not crossed.any():
-                self._settle(steps[at:], values)
+                self._settle(steps[at:], values, when[at:])
                 break
             # Up to the first step in which one crosses; a change begins anew after it.
             end = int(np.argmax(crossed.any(axis=(1, 2)))) + 1
-            self._settle(steps[at : at + end], values[:end])
+            self._settle(steps[at : at + end], values[:end], when[at:])
             hit: Any = crossed[end - 1]
-            alarms += [
-                self._alarm(row, limits[row], hit[row])
-                for row in np.flatnonzero(hit.any(axis=1)).tolist()
-            ]
+            for row in np.flatnonzero(hit.any(axis=1)).tolist():
+                alarms.append(self._alarm(row, limits[row], hit[row], shift[row]))
             at += end
         return alarms
+
+    def _gains(
+        self, n: Floats, k: Floats, e: Floats, loads: Floats | None, shift: Floats
+    ) -> Floats:
+        mean = np.clip(e / np.maximum(n, 1), _CLIP, 1 - _CLIP)[:, :, None]
+        cost = n[:, :, None] * rates.load(expit(logit(mean) + shift), THETAS)
+        if loads is not None:
+            # Labels of a step differ in e; ln is concave, so the mean's load alone is more.
+            up = slice(0, len(GRID))
+            of_mean = np.maximum(n[:, :, None] * rates.load(mean, THETAS[up]), 1e-300)
+            cost[:, :, up] *= np.minimum(loads / of_mean, 1.0)
+        gains: Floats = (k[:, :, None] * THETAS - cost) / self._inflation
+        return gains
 
     def _level(self) -> tuple[Floats, Floats]:
         """Log odds to add to the expected ones, (m, J), and their standard error."""
@@ -113,46 +127,41 @@ class Concept:
         rate: Floats = (k + 0.5) / (n + 1)
         return rate
 
-    def _settle(self, steps: Floats, values: Floats) -> None:
+    def _settle(self, steps: Floats, values: Floats, when: npt.NDArray[np.int64]) -> None:
         """Labels up to each CUSUM's last reset become part of what is known."""
-        # The last step at which the running minimum was set: where the value is 0.
         zero: Any = values <= 0
-        any_zero = zero.any(axis=0)
+        reset = zero.any(axis=0)
         last = len(values) - 1 - np.argmax(zero[::-1], axis=0)
         sums = np.cumsum(steps, axis=0)
         rows: Any = np.arange(steps.shape[1])[:, None]
         upto = sums[last, rows]
         total = sums[-1][:, None, :]
-        settled = np.where(any_zero[..., None], self.pending + upto, 0.0)
-        self.known += settled
-        self.pending = np.where(any_zero[..., None], total - upto, self.pending + total)
+        self.known += np.where(reset[..., None], self.pending + upto, 0.0)
+        self.pending = np.where(reset[..., None], total - upto, self.pending + total)
+        self.since = np.where(reset, when[last + 1], np.where(self.since < 0, when[0], self.since))
         self.s = values[-1].copy()
 
-    def _alarm(self, row: int, limits: Floats, hit: Any) -> Alarm:
-        j = int(np.argmax(np.where(hit, self.s[row] - limits, -1)))
-        value = float(self.s[row, j])
+    def _alarm(self, row: int, limits: Floats, hit: Any, shift: Floats) -> Alarm:
+        j = int(np.argmax(np.where(hit, self.s[row] - limits, -1.0)))
         n, k, e = self.pending[row, j].tolist()
-        known = self.known[row, j].copy()
-        before = float((known[1] + 0.5) / (known[0] + 1))
-        # What came since is the new level; the reference's is left behind.
+        mean = np.clip(e / max(n, 1.0), _CLIP, 1 - _CLIP)
+        told = Alarm(
+            row, float(THETAS[j]), float(self.s[row, j]), float(limits[j]), round(n), k,
+            n * float(expit(logit(mean) + shift[j])), int(self.since[row, j]),
+            round(float(self.known[row, j, 0])),
+        )  # fmt: skip
+        # What came since is the new level; the one before is left behind.
         self.known[row] = self.pending[row, j]
         self.pending[row] = 0.0
         self.s[row] = 0.0
-        return Alarm(
-            int(row), float(THETAS[j]), value, float(limits[j]),
-            round(n), k, e, before, round(known[0]),
-        )  # fmt: skip
+        self.since[row] = -1
+        return told
 
     def state(self) -> dict[str, Any]:
         """As JSON data."""
-        return {
-            "s": self.s.tolist(),
-            "known": self.known.tolist(),
-            "pending": self.pending.tolist(),
-        }
+        return packed({name: getattr(self, name) for name in _ARRAYS})
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of as many monitors."""
-        self.s = np.array(state["s"], np.float64)
-        self.known = np.array(state["known"], np.float64)
-        self.pending = np.array(state["pending"], np.float64)
+        for name in _ARRAYS:
+            setattr(self, name, unpacked(state, name, getattr(self, name)))

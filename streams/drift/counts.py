@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from schemas.columns import Column, Columns
 from streams.drift.policy import Drift
+from streams.drift.rates import GRID
 from streams.drift.reference import Block, Errors, Reference
 from streams.groups import text
 from streams.task import Task
@@ -22,9 +23,6 @@ Mask = npt.NDArray[np.bool_]
 HOUR_MS = 3_600_000
 STEP = 16
 """Labels of a step at most: a batch's labels keep their order to this."""
-GRID: Floats = 0.1 * 1.5 ** np.arange(9, dtype=np.float64)
-"""Changes of the log odds of an error that concept drift is looked for by: from 0.1 (10 % errors
-become 10.9 %) to 2.6 (59 %). Between two of them a CUSUM loses at most a twentieth of its speed."""
 LABELLER = "labeller"
 """A source of truths whose inputs were chosen for being hard: no measure of the error rate."""
 NEVER = -1

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from streams.drift import words
-from streams.drift.concept import Alarm, Concept
-from streams.drift.counts import NEVER, Counts
+from streams.drift import evidence
+from streams.drift.concept import Concept
+from streams.drift.counts import Counts
 from streams.drift.finding import Finding
 from streams.drift.inputs import Inputs
+from streams.drift.levels import Levels, level
 from streams.drift.policy import Drift
 from streams.drift.reference import Reference
 from streams.task import Task
 
-Floats = npt.NDArray[np.float64]
-
-SHARES: Mapping[str, float] = {"concept": 0.4, "segments": 0.2, "estimate": 0.05, "shares": 0.35}
+SHARES: Mapping[str, float] = {"concept": 0.4, "segments": 0.2, "estimate": 0.05, "inputs": 0.35}
 """How the false alarms are divided; a group that is not looked at leaves its part unused."""
 LEAST_SEGMENT = 200
 """Labels of the reference that a segment needs to have a detector of its own."""
+MEMORY = 3_000.0
+"""Answers, or labels, that tell whether the performance suffers now."""
+LEAST_TO_TELL = 300
+"""Of them, at least."""
 FORMAT = 1
 
 
@@ -35,25 +38,34 @@ class Family:
     def __init__(self, task: Task, reference: Reference, policy: Drift) -> None:
         self._task, self._reference, self._policy = task, reference, policy
         every = float(policy.false_alarm_every)
-        self._inputs = Inputs(reference, policy, every / SHARES["shares"])
-        errors = reference.errors if "concept" in policy.kinds else None
+        self._inputs = Inputs(reference, policy, every / SHARES["inputs"])
+        errors = reference.errors
         self._segments: list[str] = []
         self._concept: Concept | None = None
         self._by_segment: Concept | None = None
-        if errors is not None:
+        self._estimate: Levels | None = None
+        if errors is not None and "concept" in policy.kinds:
             base = np.array([[errors.size, errors.errors, errors.expected]])
             self._concept = Concept(np.array([every / SHARES["concept"]]), base, errors.inflation)
             known = errors.segments or {}
             self._segments = sorted(name for name, (n, _, _) in known.items() if n >= LEAST_SEGMENT)
             if self._segments:
-                base = np.array([known[name] for name in self._segments], np.float64)
+                sums = np.array([known[name] for name in self._segments], np.float64)
                 each = every / SHARES["segments"] * len(self._segments)
                 self._by_segment = Concept(
-                    np.full(len(self._segments), each), base, errors.inflation
+                    np.full(len(self._segments), each), sums, errors.inflation
                 )
-        self._records = 0
-        self._first = NEVER
-        self._changed = {"concept": NEVER}
+        if reference.expected_error is not None and "estimate" in policy.kinds:
+            inflation = np.array([reference.expected_inflation])
+            limit = level(
+                np.array([reference.expected_error]),
+                np.array([float(reference.expected_size)]),
+                policy.harm,
+                inflation,
+            )
+            self._estimate = Levels(every / SHARES["estimate"], limit, inflation)
+        self._now = np.zeros(4)  # answers with an expectation, errors expected; labels, errors
+        self._steps = 0
 
     def update(self, counts: Counts) -> list[Finding]:
         """Take in a batch's counts; what is found by them. ValueError for another version's."""
@@ -61,62 +73,87 @@ class Family:
             raise ValueError(
                 f"counts of version {counts.version} for the family of {self._reference.version}"
             )
-        self._records += counts.records
+        self._remember(counts)
         found = self._inputs.update(counts)
-        found += self._labels(counts)
-        return found
+        if found:
+            hurts = self._hurts()
+            found = [replace(one, hurts=hurts) for one in found]
+        return found + self._expected(counts) + self._labels(counts)
+
+    def _remember(self, counts: Counts) -> None:
+        """Fading sums of the performance now."""
+        labels = counts.labels.sum(0) if len(counts.labels) else np.zeros(3)
+        new = np.array([*counts.expected, labels[0], labels[1] - labels[2]])
+        fade = np.exp(-np.array([new[0], new[0], new[2], new[2]]) / MEMORY)
+        self._now = self._now * fade + new
+
+    def _hurts(self) -> bool | None:
+        """Whether the performance is worse by more than the task tolerates; None: nothing tells."""
+        answers, guessed, labels, excess = self._now.tolist()
+        harm, told = self._policy.harm, []
+        if labels >= LEAST_TO_TELL:
+            told.append(excess / labels > harm)
+        if answers >= LEAST_TO_TELL and self._reference.expected_error is not None:
+            told.append(guessed / answers - self._reference.expected_error > harm)
+        return any(told) if told else None
+
+    def _expected(self, counts: Counts) -> list[Finding]:
+        n, errors = counts.expected
+        if self._estimate is None or not n:
+            return []
+        self._steps += 1
+        looks = float(self._steps) * (self._steps + 1) * self._estimate.s.size
+        return [
+            evidence.estimate(self._reference, passed, counts.last, looks)
+            for passed in self._estimate.update(np.array([n]), np.array([errors]), counts.first)
+        ]
 
     def _labels(self, counts: Counts) -> list[Finding]:
         if self._concept is None or not len(counts.labels):
             return []
         table = counts.labels[:, None, :]
-        alarms = self._concept.update(
-            table[:, :, 0], table[:, :, 1], table[:, :, 2], table[:, :, 3:]
-        )
-        found = [self._concept_finding(alarm, "", counts) for alarm in alarms]
+        n, k, e = table[:, :, 0], table[:, :, 1], table[:, :, 2]
+        times = counts.first, counts.last
+        found = [
+            evidence.concept(self._reference.version, "", alarm, times[1], self._policy.harm)
+            for alarm in self._concept.update(n, k, e, table[:, :, 3:], times=times)
+        ]
         if self._by_segment is not None and counts.segments:
-            empty = (0.0, 0.0, 0.0)
-            sums = np.array([counts.segments.get(name, empty) for name in self._segments])[None]
-            alarms = self._by_segment.update(sums[:, :, 0], sums[:, :, 1], sums[:, :, 2])
+            none = (0.0, 0.0, 0.0)
+            sums = np.array([counts.segments.get(name, none) for name in self._segments])[None]
+            alarms = self._by_segment.update(
+                sums[:, :, 0], sums[:, :, 1], sums[:, :, 2], times=times
+            )
             found += [
-                self._concept_finding(alarm, self._segments[alarm.row], counts) for alarm in alarms
+                evidence.concept(
+                    self._reference.version,
+                    self._segments[alarm.row],
+                    alarm,
+                    times[1],
+                    self._policy.harm,
+                )
+                for alarm in alarms
             ]
         return found
-
-    def _concept_finding(self, alarm: Alarm, subject: str, counts: Counts) -> Finding:
-        rate = alarm.errors / max(alarm.labels, 1)
-        return Finding(
-            detector="cusum",
-            kind="concept",
-            subject=subject,
-            version=self._reference.version,
-            statistic="log likelihood ratio of the errors",
-            value=alarm.value,
-            threshold=alarm.threshold,
-            since=counts.first,
-            window_from=counts.first,
-            window_to=counts.last,
-            window_size=alarm.labels,
-            reference_size=alarm.known,
-            effect=words.rate("error rate", alarm.before, rate),
-            hurts=rate - alarm.before > self._policy.harm,
-            distributions={
-                "names": ["wrong", "right"],
-                "reference": [alarm.before, 1 - alarm.before],
-                "window": [rate, 1 - rate],
-            },
-        )
 
     def state(self) -> dict[str, Any]:
         """All that later findings depend on, as JSON data; `of` goes on from it."""
         return {
             "format": FORMAT,
             "version": self._reference.version,
-            "records": self._records,
-            "inputs": self._inputs.state(),
-            "concept": self._concept.state() if self._concept else None,
-            "segments": self._by_segment.state() if self._by_segment else None,
+            "now": self._now.tolist(),
+            "steps": self._steps,
+            "parts": {name: part.state() for name, part in self._parts().items()},
         }
+
+    def _parts(self) -> dict[str, Inputs | Concept | Levels]:
+        parts = {
+            "inputs": self._inputs,
+            "concept": self._concept,
+            "segments": self._by_segment,
+            "estimate": self._estimate,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     @classmethod
     def of(
@@ -129,9 +166,13 @@ class Family:
                 f"{reference.version} in format {FORMAT}"
             )
         family = cls(task, reference, policy)
-        family._records = int(state["records"])
-        family._inputs.restore(state["inputs"])
-        for part, name in ((family._concept, "concept"), (family._by_segment, "segments")):
-            if part is not None:
-                part.restore(state[name])
+        parts = family._parts()
+        if parts.keys() != state["parts"].keys():
+            raise ValueError(
+                f"a state of {', '.join(state['parts'])}; the policy looks at {', '.join(parts)}"
+            )
+        family._now = np.array(state["now"], np.float64)
+        family._steps = int(state["steps"])
+        for name, part in parts.items():
+            part.restore(state["parts"][name])
         return family

@@ -1,32 +1,35 @@
-"""Shares of inputs, answers, scores and truths: an e-detector a distribution and horizon.
+"""Inputs, answers, scores and truths: how their bins are filled, how many are null or unknown.
 
-Looked at every `STEP` records: the work is the same however many they are.
+Looked at every `STEP` records, so that the work a record is little in small batches too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from streams.drift import shares, words
+from streams.drift import evidence, seasons
 from streams.drift.counts import NEVER, Counts
-from streams.drift.finding import Finding, Kind
+from streams.drift.finding import Finding
+from streams.drift.levels import Levels, level
+from streams.drift.packing import packed, unpacked
 from streams.drift.policy import Drift
 from streams.drift.reference import Block, Reference
+from streams.drift.shares import HORIZONS, Shares, sampling_error
 
 Floats = npt.NDArray[np.float64]
 
 STEP = 256
-"""Records between two looks at least."""
-PRIOR = 0.5
-"""Records that the reference counts for in what the last ones suggest, by bin."""
-FADES = 20.0
-"""Horizons in which a CUSUM that nothing feeds is forgotten."""
+"""Records between two looks, at least."""
 MOST_TOLERANCE = 0.9
-_EMPTY = 0.5  # records that a bin counts for which the reference had none in
+LEAST_SHARE = 0.5  # records that a bin counts for which the reference had none in
+FROM_THE_START = 4
+"""Looks: what shifted within the first so many was so from the version's first record on."""
+SHAPES, NULLS = 0.7, 0.3
+"""How the false alarms are divided between bins, and nulls with unknown names."""
 
 
 class Inputs:
@@ -36,154 +39,131 @@ class Inputs:
     """
 
     def __init__(self, reference: Reference, policy: Drift, every: float) -> None:
-        self._reference = reference
-        self._blocks = reference.blocks
-        self._starts = reference.starts
-        self._on = np.array([block.kind in policy.kinds for block in self._blocks], bool)
-        m, j = len(self._blocks), len(shares.HORIZONS)
-        width = max((block.bins for block in self._blocks), default=1)
-        self._p = np.zeros((m, width))
-        for at, block in enumerate(self._blocks):
-            floored = np.maximum(block.shares, _EMPTY / max(block.size, 1))
-            self._p[at, : block.bins] = floored / floored.sum()
+        self._reference, self._blocks = reference, reference.blocks
+        m = len(self._blocks)
+        self._width = max((block.bins for block in self._blocks), default=1)
+        self._places = _places(self._blocks, reference.starts, self._width)
+        self._season = policy.seasonality if reference.slots else ()
+        self._usual_shares = _usual_shares(reference, self._width, seasons.slots(self._season))
+        inflation = np.array([block.inflation for block in self._blocks])
         size = np.array([block.size * (1 - block.missing) for block in self._blocks])
-        self._inflation = np.array([block.inflation for block in self._blocks])
-        error = shares.sampling_error(self._p, size / self._inflation)
-        self._tolerance = np.minimum(policy.tolerance + error, MOST_TOLERANCE)
-        self._horizons = shares.HORIZONS * self._inflation[:, None]
-        # exp(h) looks at least, of STEP records at least, for each of m · j CUSUMs.
-        self._threshold = float(np.log(max(every * m * j / STEP, 2.0)))
-        self._cells = np.zeros((m, width))
-        self._records = 0
-        self._last = NEVER
-        self.s = np.zeros((m, j))
-        self.recent = np.zeros((m, j, width))
-        self.window = np.zeros((m, j, width))
-        self.since = np.full((m, j), NEVER, np.int64)
-        self.latched = np.zeros(m, bool)
+        error = sampling_error(self._usual_shares.mean(0), size / inflation)
+        tolerance = np.minimum(policy.tolerance + error, MOST_TOLERANCE)
+        # exp(h) looks at least, of STEP records at least, of each CUSUM.
+        looks = every / SHAPES * m * len(HORIZONS) / STEP
+        self._shares = Shares(self._width, tolerance, inflation, float(np.log(max(looks, 2.0))))
+        self._nulls = self._levels(policy, every / NULLS * 2 * max(m, 1))
+        self._on = np.array([block.kind in policy.kinds for block in self._blocks], bool)
+        self._schema = "schema" in policy.kinds
+        self._skew = "skew" in policy.kinds
+        self._cells = np.zeros((m, self._width + 2))
+        self._usual = np.zeros((m, self._width))
+        self._at = np.array(
+            [NEVER, NEVER, NEVER, 0, 0], np.int64
+        )  # first, last, early, records, looks
+        self.wild = np.zeros(m, np.int64)
+
+    def _levels(self, policy: Drift, every: float) -> Levels:
+        """Missing values of each block, then unknown names of each."""
+        size = np.array([float(block.size) for block in self._blocks])
+        missing = np.array([block.missing for block in self._blocks])
+        inflation = np.array([block.missing_inflation for block in self._blocks])
+        one = np.ones(len(self._blocks))
+        limits = level(missing, size, policy.share_tolerance, inflation)
+        unknown = level(0 * one, size, policy.share_tolerance, one)
+        return Levels(every, np.concatenate([limits, unknown]), np.concatenate([inflation, one]))
 
     def update(self, counts: Counts) -> list[Finding]:
         """Take in a batch; what is found, at most once every `STEP` records."""
-        for at, block in enumerate(self._blocks):
-            start = self._starts[at]
-            self._cells[at, : block.bins] += counts.cells[start : start + block.bins]
-        self._records += counts.records
-        self.since[self.since == NEVER] = counts.first
-        self._last = max(self._last, counts.last)
-        if max(self._records, self._cells.sum(1).max(initial=0)) < STEP:
+        if counts.first == NEVER:
             return []
-        found = self._look(counts)
+        cells = np.append(counts.cells, 0)[self._places]
+        self._cells += cells
+        slot = seasons.slot_of(np.array([counts.bucket]), self._season)[0] if self._season else 0
+        self._usual += cells[:, : self._width].sum(1, keepdims=True) * self._usual_shares[slot]
+        self.wild += counts.wild
+        first, last, early, records, looks = self._at.tolist()
+        first = counts.first if first == NEVER else min(first, counts.first)
+        self._at[:] = first, max(last, counts.last), early, records + counts.records, looks
+        if max(self._at[3], self._cells.sum(1).max(initial=0)) < STEP:
+            return []
+        found = list(self._look())
         self._cells[:] = 0
-        self._records = 0
+        self._usual[:] = 0
         return found
 
-    def _look(self, counts: Counts) -> list[Finding]:
-        x, p = self._cells, self._p
-        n = x.sum(1)
-        prior = PRIOR * np.count_nonzero(p, axis=1)[:, None, None] * p[:, None, :]
-        guess = self.recent / self._inflation[:, None, None] + prior
-        q = guess / guess.sum(-1, keepdims=True)
-        ratios = shares.log_ratios(
-            q,
-            np.broadcast_to(p[:, None, :], q.shape),
-            np.broadcast_to(self._tolerance[:, None], q.shape[:2]),
-        )
-        gain = (x[:, None, :] * ratios).sum(-1) / self._inflation[:, None]
-        decay = np.exp(-n[:, None] / self._horizons)
-        s = np.maximum(self.s * np.exp(-n[:, None] / (FADES * self._horizons)) + gain, 0.0)
-        reset = s <= 0
-        self.window = np.where(reset[..., None], 0.0, self.window + x[:, None, :])
-        self.since = np.where(reset, counts.last, self.since)
-        self.recent = self.recent * decay[..., None] + x[:, None, :]
-        self.s = s
-        self._unlatch()
-        over = (s >= self._threshold).any(1) & self._on & ~self.latched
-        return [self._finding(at, counts) for at in np.flatnonzero(over).tolist()]
+    def _look(self) -> Iterator[Finding]:
+        first, last, early, _, looks = self._at.tolist()
+        if looks == FROM_THE_START:
+            early = last
+        self._at[:] = NEVER, NEVER, early, 0, looks + 1
+        width = self._width
+        for at in self._shares.look(self._cells[:, :width], self._usual, first, last):
+            told = self._shares.told(at)
+            if self._on[at]:
+                yield self._shifted(at, told, last)
+        known = self._cells[:, :width].sum(1)
+        unknown, missing = self._cells[:, width], self._cells[:, width + 1]
+        n = np.concatenate([known + unknown + missing, known + unknown])
+        for passed in self._nulls.update(n, np.concatenate([missing, unknown]), first):
+            of, at = divmod(passed.row, len(self._blocks))
+            if self._schema and self._blocks[at].kind == "data":
+                yield evidence.nulls(
+                    self._reference.version,
+                    self._blocks[at],
+                    bool(of),
+                    passed,
+                    last,
+                    self._cost(self._nulls.s.size),
+                )
 
-    def _unlatch(self) -> None:
-        """A shift that was told of is told of again once it has gone."""
-        if self.latched.any():
-            middle = self.recent[:, 1]
-            n = middle.sum(1, keepdims=True)
-            far = shares.total_variation(middle / np.maximum(n, 1), self._p)
-            back = self.latched & (far <= self._tolerance)
-            self.latched &= ~back
-            self.s[back] = 0.0
+    def _shifted(self, at: int, told: tuple[float, int, Floats, Floats], last: int) -> Finding:
+        block, early = self._blocks[at], int(self._at[2])
+        from_start = block.kind == "data" and self._skew and (early == NEVER or told[1] <= early)
+        return evidence.shift(
+            self._reference.version, block, told, self._shares.threshold, last, from_start,
+            int(self.wild[at]), self._cost(self._shares.s.size),
+        )  # fmt: skip
 
-    def _finding(self, at: int, counts: Counts) -> Finding:
-        block, j = self._blocks[at], int(np.argmax(self.s[at]))
-        value = float(self.s[at, j])
-        window = self.window[at, j, : block.bins]
-        size = float(window.sum())
-        seen = (window / max(size, 1.0)).tolist()
-        since = int(self.since[at, j])
-        # What was before is forgotten: whether the shift goes is told by what came since it came.
-        self.recent[at] = self.window[at, j]
-        self.latched[at] = True
-        self.s[at] = 0.0
-        self.window[at] = 0.0
-        return Finding(
-            detector="e-detector",
-            kind=_KIND[block.kind],
-            subject=block.subject,
-            version=self._reference.version,
-            statistic="log likelihood ratio of the shares",
-            value=value,
-            threshold=self._threshold,
-            since=since,
-            window_from=since,
-            window_to=counts.last,
-            window_size=round(size),
-            reference_size=block.size,
-            effect=_effect(block, seen),
-            distributions=_drawn(block, seen),
-        )
+    def _cost(self, detectors: int) -> float:
+        looks = float(self._at[4])
+        return detectors * looks * (looks + 1)
 
     def state(self) -> dict[str, Any]:
         """As JSON data."""
-        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
-        return {**arrays, "cells": self._cells.tolist(), "records": self._records,
-                "last": self._last}  # fmt: skip
+        return {
+            "shares": self._shares.state(),
+            "nulls": self._nulls.state(),
+            **packed({"cells": self._cells, "usual": self._usual, "at": self._at,
+                      "wild": self.wild}),
+        }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same reference."""
-        for name in _ARRAYS:
-            mine = getattr(self, name)
-            setattr(self, name, np.array(state[name], mine.dtype).reshape(mine.shape))
-        self._cells = np.array(state["cells"], np.float64).reshape(self._cells.shape)
-        self._records, self._last = int(state["records"]), int(state["last"])
+        self._shares.restore(state["shares"])
+        self._nulls.restore(state["nulls"])
+        self._cells = unpacked(state, "cells", self._cells)
+        self._usual = unpacked(state, "usual", self._usual)
+        self._at = unpacked(state, "at", self._at)
+        self.wild = unpacked(state, "wild", self.wild)
 
 
-_ARRAYS = ("s", "recent", "window", "since", "latched")
-_KIND: Mapping[str, Kind] = {
-    "data": "data",
-    "prediction": "prediction",
-    "score": "score",
-    "target": "target",
-}
+def _places(blocks: Sequence[Block], starts: Sequence[int], width: int) -> npt.NDArray[np.int64]:
+    """(blocks, width + 2): which of the counts' cells is each bin, unknown, missing; the one behind
+    all where a block has fewer bins."""
+    places = np.full((len(blocks), width + 2), starts[-1], np.int64)
+    for at, block in enumerate(blocks):
+        places[at, : block.bins] = starts[at] + np.arange(block.bins)
+        places[at, width:] = starts[at] + block.bins + np.arange(2)
+    return places
 
 
-def _effect(block: Block, seen: list[float]) -> str:
-    before = block.shares.tolist()
-    if block.names is not None:
-        return words.shares(block.names, before, seen)
-    low, high = _median(block, before), _median(block, seen)
-    return words.numbers(f"median of {block.subject}", block.unit, low, high)
-
-
-def _median(block: Block, given: list[float]) -> float:
-    """By interpolation in its bin; in the outer ones, which have no end, the nearest edge."""
-    total = np.cumsum(given)
-    at = int(np.searchsorted(total, 0.5))
-    edges = block.edges
-    if at == 0 or at >= len(edges):
-        return float(edges[min(at, len(edges) - 1)]) if len(edges) else 0.0
-    inside = (0.5 - total[at - 1]) / max(given[at], 1e-12)
-    return float(edges[at - 1] + inside * (edges[at] - edges[at - 1]))
-
-
-def _drawn(block: Block, seen: list[float]) -> dict[str, Any]:
-    bins: dict[str, Any] = (
-        {"names": list(block.names)} if block.names is not None else {"edges": block.edges.tolist()}
-    )
-    return {**bins, "unit": block.unit, "reference": block.shares.tolist(), "window": seen}
+def _usual_shares(reference: Reference, width: int, slots: int) -> Floats:
+    """(slots, blocks, width) shares of the reference, none of a block's bins at 0."""
+    found = np.zeros((slots, len(reference.blocks), width))
+    for at, block in enumerate(reference.blocks):
+        by_slot = reference.slots.get(f"{block.kind} {block.subject}")
+        table = block.shares[None] if by_slot is None else np.array(by_slot, np.float64)
+        table = np.maximum(table, LEAST_SHARE / max(block.size, 1))
+        found[:, at, : block.bins] = table / table.sum(1, keepdims=True)
+    return found

@@ -25,6 +25,7 @@ MOST_NAMES = 20
 """Names of a category with a bin of their own; the rarer ones share one, or a distribution of many
 names would need many records to tell of a change."""
 OTHERS = "(others)"
+BOOLEAN = ("false", "true")
 FENCE_IQR = 3.0
 """A number further than so many interquartile ranges from the quartiles, and outside of what
 training had, is wild: an outlier until many of them make a shift."""
@@ -36,8 +37,9 @@ class Block:
 
     kind, subject: as findings name them. path: the column that is counted. names: of the bins, or
     None where ``edges`` (inner, ascending) part numbers. shares: of the bins, sum 1. missing: the
-    share of missing values. size: values that the reference is of. inflation: how many records
-    are worth one independent one, 1 or more. unit: of numbers. low, high: what is beyond them is
+    share of missing values. size: values that the reference is of. inflation, missing_inflation:
+    how many records are worth one independent one, 1 or more, for bins and for nulls. unit, least,
+    most: of numbers in training. low, high: what is beyond them is
     wild. clip: numbers are taken as within these for their mean. others: whether the last bin is
     that of known names without one of their own, which are in ``rare``.
     """
@@ -51,7 +53,10 @@ class Block:
     missing: float
     size: int
     inflation: float = 1.0
+    missing_inflation: float = 1.0
     unit: str = ""
+    least: float = -np.inf
+    most: float = np.inf
     low: float = -np.inf
     high: float = np.inf
     clip: tuple[float, float] = (-np.inf, np.inf)
@@ -88,6 +93,8 @@ class Block:
 
     def _by_name(self, values: npt.NDArray[Any]) -> Rows:
         assert self.names is not None
+        if self.names == BOOLEAN and values.dtype != object:
+            return values.astype(bool).astype(np.int64)  # frames hold them as 0.0 and 1.0
         found, texts = pd.factorize(values)
         places = {name: place for place, name in enumerate(self.names)}
         last = self.bins - 1
@@ -139,16 +146,21 @@ class Reference:
         self.task = task
         self.version = version
         more: Mapping[str, Any] = profile.get("drift") or {}
-        inflation: Mapping[str, float] = more.get("inflation") or {}
         self.size = int(profile.get("rows", 0))
         self.slots: Mapping[str, Any] = more.get("slots") or {}
         self.blocks: tuple[Block, ...] = tuple(
             block
-            for block in (*_inputs(task, profile, inflation), *_others(task, profile, more))
+            for block in (*_inputs(task, profile, more), *_others(task, profile, more))
             if block is not None
         )
         self.errors = _errors(task, profile, more)
+        # What the version's estimator expects of the same rows.
         self.expected_error: float | None = more.get("expected_error")
+        self.expected_size = self.errors.size if self.errors else 0
+        # Expected errors follow the score: they are as alike in time as it is.
+        self.expected_inflation = max(
+            [1.0, *(block.inflation for block in self.blocks if block.subject == "probability")]
+        )
 
     @cached_property
     def starts(self) -> list[int]:
@@ -161,9 +173,7 @@ class Reference:
         return Numbers(self.blocks, self.starts)
 
 
-def _inputs(
-    task: Task, profile: Mapping[str, Any], inflation: Mapping[str, float]
-) -> list[Block | None]:
+def _inputs(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> list[Block | None]:
     known = profile.get("features") or {}
     return [
         _block(
@@ -172,7 +182,7 @@ def _inputs(
             f"features.{feature.name}",
             known.get(feature.name),
             getattr(feature, "unit", ""),
-            inflation.get(f"data {feature.name}", 1.0),
+            more.get("inflation") or {},
             category=isinstance(feature, Category),
             boolean=isinstance(feature, Boolean),
         )
@@ -191,7 +201,7 @@ def _others(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> 
     ]
     inflation = more.get("inflation") or {}
     return [
-        _block(kind, name, name, seen, unit, inflation.get(f"{kind} {name}", 1.0), category=names)
+        _block(kind, name, name, seen, unit, inflation, category=names)
         for kind, name, seen, unit, names in parts
     ]
 
@@ -202,7 +212,7 @@ def _block(
     path: str,
     seen: Mapping[str, Any] | None,
     unit: str,
-    inflation: float,
+    inflation: Mapping[str, float],
     category: bool = False,
     boolean: bool = False,
 ) -> Block | None:
@@ -210,6 +220,10 @@ def _block(
     if not seen or not seen.get("count"):
         return None
     missing, size = float(seen.get("missing", 0.0)), int(seen["count"])
+    alike = (
+        max(float(inflation.get(f"{kind} {subject}", 1.0)), 1.0),
+        max(float(inflation.get(f"missing {subject}", 1.0)), 1.0),
+    )
     total = round(size / (1 - missing)) if missing < 1 else size
     if category:
         shares = seen["shares"]
@@ -222,13 +236,13 @@ def _block(
             kept, values = [*kept, OTHERS], [*values, sum(shares[name] for name in rare)]
         return Block(
             kind, subject, path, tuple(kept), np.zeros(0), _proper(values), missing, total,
-            inflation, rare=frozenset(rare),
+            *alike, rare=frozenset(rare),
         )  # fmt: skip
     if boolean:
         mean = float(seen["mean"])
         return Block(
-            kind, subject, path, ("false", "true"), np.zeros(0), _proper([1 - mean, mean]),
-            missing, total, inflation,
+            kind, subject, path, BOOLEAN, np.zeros(0), _proper([1 - mean, mean]),
+            missing, total, *alike,
         )  # fmt: skip
     quantiles = seen["quantiles"]
     least, most = quantiles[0], quantiles[-1]
@@ -238,7 +252,7 @@ def _block(
     span = most - least
     return Block(
         kind, subject, path, None, np.array(seen["edges"], np.float64), _proper(seen["shares"]),
-        missing, total, inflation, unit,
+        missing, total, *alike, unit, least, most,
         low=min(least, first - reach), high=max(most, third + reach),
         clip=(least - span, most + span), mean=float(seen["mean"]),
     )  # fmt: skip
