@@ -24,10 +24,12 @@ from streams.drift.rates import GRID, JOINT, THETAS
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+RENEWED = 64
+"""Labels after which the level is learned anew; within fewer it hardly moves."""
 UP_SHARE = 0.9
 """Of the false alarms, how many may be of more errors; the rest are of fewer."""
 _CLIP = 1e-6
-_ARRAYS = ("s", "known", "pending", "since")
+_ARRAYS = ("s", "known", "pending", "since", "shift", "limits", "_new")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Concept:
         self.known = np.repeat(base[:, None, :].astype(np.float64), j, axis=1)
         self.pending = np.zeros((m, j, 3))
         self.since = np.full((m, j), -1, np.int64)
+        self._new = np.zeros(m)
+        self.shift = self.limits = np.zeros((m, j))
+        self._renew()
 
     def update(
         self,
@@ -79,16 +84,16 @@ class Concept:
         times: event times (ms) of the first label and the last.
         """
         steps = np.stack([n, k, e], axis=-1)
-        shift, error = self._level()
-        gains = self._gains(n, k, e, loads, shift)
-        rate = np.clip(self._rate(), _CLIP, 1 - _CLIP)
-        limits = rates.for_unknown(rates.threshold(self._every, rate), error)
+        self._new += n.sum(axis=0)
+        if (self._new >= RENEWED).any():
+            self._renew()
+        gains = self._gains(n, k, e, loads)
         when = np.linspace(*times, len(steps) + 1).astype(np.int64)
         alarms: list[Alarm] = []
         at = 0
         while at < len(gains):
             values = rates.paths(self.s, gains[at:])
-            crossed: Mask = np.asarray(values >= limits)
+            crossed: Mask = np.asarray(values >= self.limits)
             if not crossed.any():
                 self._settle(steps[at:], values, when[at:])
                 break
@@ -96,16 +101,14 @@ class Concept:
             end = int(np.argmax(crossed.any(axis=(1, 2)))) + 1
             self._settle(steps[at : at + end], values[:end], when[at:])
             hit: Any = crossed[end - 1]
-            for row in np.flatnonzero(hit.any(axis=1)).tolist():
-                alarms.append(self._alarm(row, limits[row], hit[row], shift[row]))
+            alarms += [self._alarm(row, hit[row]) for row in np.flatnonzero(hit.any(1)).tolist()]
+            self._renew()
             at += end
         return alarms
 
-    def _gains(
-        self, n: Floats, k: Floats, e: Floats, loads: Floats | None, shift: Floats
-    ) -> Floats:
+    def _gains(self, n: Floats, k: Floats, e: Floats, loads: Floats | None) -> Floats:
         mean = np.clip(e / np.maximum(n, 1), _CLIP, 1 - _CLIP)[:, :, None]
-        cost = n[:, :, None] * rates.load(expit(logit(mean) + shift), THETAS)
+        cost = n[:, :, None] * rates.load(expit(logit(mean) + self.shift), THETAS)
         if loads is not None:
             # Labels of a step differ in e; ln is concave, so the mean's load alone is more.
             up = slice(0, len(GRID))
@@ -114,18 +117,15 @@ class Concept:
         gains: Floats = (k[:, :, None] * THETAS - cost) / self._inflation
         return gains
 
-    def _level(self) -> tuple[Floats, Floats]:
-        """Log odds to add to the expected ones, (m, J), and their standard error."""
+    def _renew(self) -> None:
+        """Log odds to add to the expected ones, and thresholds, by what is known by now."""
         n, k, e = np.moveaxis(self.known, -1, 0)
         n = np.maximum(n, 1.0)
         p, q = np.clip((k + 0.5) / (n + 1), _CLIP, 1 - _CLIP), np.clip(e / n, _CLIP, 1 - _CLIP)
         error = np.sqrt(self._inflation / np.maximum(n * p * (1 - p), 1e-9))
-        return logit(p) - logit(q), error
-
-    def _rate(self) -> Floats:
-        n, k, _ = np.moveaxis(self.known, -1, 0)
-        rate: Floats = (k + 0.5) / (n + 1)
-        return rate
+        self.shift = logit(p) - logit(q)
+        self.limits = rates.for_unknown(rates.threshold(self._every, p), error)
+        self._new[:] = 0.0
 
     def _settle(self, steps: Floats, values: Floats, when: npt.NDArray[np.int64]) -> None:
         """Labels up to each CUSUM's last reset become part of what is known."""
@@ -141,13 +141,13 @@ class Concept:
         self.since = np.where(reset, when[last + 1], np.where(self.since < 0, when[0], self.since))
         self.s = values[-1].copy()
 
-    def _alarm(self, row: int, limits: Floats, hit: Any, shift: Floats) -> Alarm:
-        j = int(np.argmax(np.where(hit, self.s[row] - limits, -1.0)))
+    def _alarm(self, row: int, hit: Any) -> Alarm:
+        j = int(np.argmax(np.where(hit, self.s[row] - self.limits[row], -1.0)))
         n, k, e = self.pending[row, j].tolist()
         mean = np.clip(e / max(n, 1.0), _CLIP, 1 - _CLIP)
         told = Alarm(
-            row, float(THETAS[j]), float(self.s[row, j]), float(limits[j]), round(n), k,
-            n * float(expit(logit(mean) + shift[j])), int(self.since[row, j]),
+            row, float(THETAS[j]), float(self.s[row, j]), float(self.limits[row, j]), round(n), k,
+            n * float(expit(logit(mean) + self.shift[row, j])), int(self.since[row, j]),
             round(float(self.known[row, j, 0])),
         )  # fmt: skip
         # What came since is the new level; the one before is left behind.

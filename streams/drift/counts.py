@@ -23,6 +23,8 @@ Mask = npt.NDArray[np.bool_]
 HOUR_MS = 3_600_000
 STEP = 16
 """Labels of a step at most: a batch's labels keep their order to this."""
+MOST_COUNTED = 512
+"""Predictions of a batch whose inputs, answers and scores are counted: bounds what a batch costs."""
 LABELLER = "labeller"
 """A source of truths whose inputs were chosen for being hard: no measure of the error rate."""
 NEVER = -1
@@ -141,6 +143,9 @@ def count_predictions(task: Task, reference: Reference, columns: Columns, rows: 
     rows: of the reference's version and one bucket (`parts`); rejected ones add nothing.
     """
     rows = rows[columns["status"].values[rows] != "rejected"]
+    records, expected = len(rows), _expected(task, columns, rows)
+    # A larger batch is a backlog: every k-th of its rows tells of its inputs.
+    rows = rows[:: -(-len(rows) // MOST_COUNTED) or 1]
     answered = columns["status"].values[rows] == "answered"
     made = _Sums(reference, columns, rows)
     made.add_numbers(columns, rows)
@@ -152,7 +157,7 @@ def count_predictions(task: Task, reference: Reference, columns: Columns, rows: 
             # Answers are the model's; a score that is not there was not asked for.
             kept = answered if block.path != "gate_score" else np.ones(len(rows), bool)
             made.add(at, block, column.take(kept & _valid(column)))
-    return made.counts(len(rows), expected=_expected(task, columns, rows[answered]))
+    return made.counts(records, expected=expected)
 
 
 def count_outcomes(task: Task, reference: Reference, columns: Columns, rows: Rows) -> Counts:
@@ -268,6 +273,7 @@ def _expected(task: Task, columns: Columns, rows: Rows) -> tuple[float, float]:
     """Answers with an expectation, and the errors expected of them."""
     if task.kind == "regression" or "expected" not in columns:
         return 0.0, 0.0
+    rows = rows[columns["status"].values[rows] == "answered"]
     lists = columns["expected"].values[rows]
     width = 1 if task.kind == "binary" else len(task.classes)
     there = np.array([one is not None and len(one) == width for one in lists], bool)
