@@ -24,7 +24,7 @@ HOUR_MS = 3_600_000
 STEP = 16
 """Labels of a step at most: a batch's labels keep their order to this."""
 MOST_COUNTED = 512
-"""Predictions of a batch whose inputs, answers and scores are counted: bounds what a batch costs."""
+"""Predictions of a batch at most whose inputs, answers and scores are counted: bounds the cost."""
 LABELLER = "labeller"
 """A source of truths whose inputs were chosen for being hard: no measure of the error rate."""
 NEVER = -1
