@@ -59,9 +59,12 @@ class Shares:
         n = x.sum(1)
         p = usual / np.maximum(usual.sum(1, keepdims=True), 1e-300)
         q = self._suggested(p)
-        tolerance = np.broadcast_to(self.tolerance[:, None], q.shape[:2])
-        ratios = log_ratios(q, np.broadcast_to(p[:, None, :], q.shape), tolerance)
-        gain = (x[:, None, :] * ratios).sum(-1) / self._inflation[:, None]
+        gain = np.zeros_like(self.s)
+        # All others gain nothing; where nothing drifts few are out.
+        rows, j = np.nonzero(total_variation(q, p[:, None, :]) > self.tolerance[:, None])
+        if len(rows):
+            ratios = log_ratios(q[rows, j], p[rows], self.tolerance[rows])
+            gain[rows, j] = (x[rows] * ratios).sum(-1) / self._inflation[rows]
         fade = np.exp(-n[:, None] / self._horizons)
         before = self.s
         self.s = np.maximum(before * np.exp(-n[:, None] / (FADES * self._horizons)) + gain, 0.0)
