@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schemas.features import Boolean, Category, Integer, Number
-    from streams.task import Binary, LastN, MultiClass, Regression, Task, Window, Windowed
+    from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
     from streams.weak_labels import Dwell, WeakLabels
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Number",
     "Regression",
     "Task",
+    "Training",
     "WeakLabels",
     "Window",
     "Windowed",

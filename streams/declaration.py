@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.features import Feature
 from streams.task import Task
+from streams.training.policy import Training
 from streams.windowed.definition import describe as describe_windowed
 
 RECIPE = 2
@@ -47,6 +48,7 @@ def declaration(task: Task) -> dict[str, Any]:
         "kind": task.kind,
         "features": describe_features(task),
         **({"windowed": windowed} if windowed else {}),
+        **({"training": task.training.facts()} if task.training != Training() else {}),
         "target": {**target, "classes": task.classes},
         "candidates": {name: _describe(model) for name, model in task.candidates.items()},
         "baseline": _describe(task.baseline),

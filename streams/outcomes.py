@@ -21,7 +21,8 @@ class Pair(NamedTuple):
     """An outcome to be: which prediction meets what.
 
     row: of the prediction, in the columns that it is decoded to. The others as in the record
-    (schemas/avro/outcome.avsc); previous…: None where this is the first of its request and label.
+    (schemas/avro/outcome.avsc); previous…: None where this is the first of its request and label;
+    selection: its selection_probability.
     """
 
     row: int
@@ -35,6 +36,7 @@ class Pair(NamedTuple):
     weight: float = 1.0
     previous_weight: float | None = None
     exposure: Exposure = _NOTHING_SHOWN
+    selection: float | None = None
 
 
 class Firsts(NamedTuple):
@@ -62,13 +64,14 @@ def first_outcomes(predictions: Columns, firsts: Firsts, now_ms: int) -> Columns
         "weight": constant(1.0, n),
         **dict.fromkeys(("previous_truth", "previous_source", "previous_weight"), nothing),
         **dict.fromkeys(("position", "propensity", "shown_role"), nothing),
+        "selection_probability": firsts.truths["selection_probability"],
     }
 
 
 def outcomes(kind: Kind, predictions: Columns, pairs: Sequence[Pair], now_ms: int) -> Columns:
     """The columns of outcome records of pairs, one or more, in order."""
     n = len(pairs)
-    rows, truth, known_at, source, revision, previous, old_source, label, weight, old_weight, _ = (
+    rows, truth, known_at, source, revision, previous, old_source, label, weight, old_weight, *_ = (
         zip(*pairs, strict=True)
     )
     taken = np.array(rows, np.int64)
@@ -84,6 +87,7 @@ def outcomes(kind: Kind, predictions: Columns, pairs: Sequence[Pair], now_ms: in
         "label": _texts(label),
         "weight": Column(np.array(weight, np.float64)),
         "previous_weight": _nullable(old_weight, np.float64),
+        "selection_probability": _nullable([pair.selection for pair in pairs], np.float64),
     }
     shown = [pair.exposure for pair in pairs]
     if all(one is _NOTHING_SHOWN for one in shown):

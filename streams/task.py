@@ -15,6 +15,7 @@ from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
+from streams.training.policy import Training
 from streams.triggers.declare import (
     AllOf,
     AnyOf,
@@ -61,6 +62,7 @@ __all__ = [
     "Target",
     "Task",
     "TaskError",
+    "Training",
     "Trigger",
     "WeakLabels",
     "Window",
@@ -266,6 +268,7 @@ class Task:
     triggers: policies that ask for a new version by themselves; None: the default ones
         (`streams.triggers.declare.DEFAULT`); empty: none.
     drift: how often findings of drift may be wrong, what matters, what is looked at.
+    training: which labels train a version, and with which weights.
     seed: seeds all randomness of training.
     """
 
@@ -290,6 +293,7 @@ class Task:
     labelling: Labelling = field(default_factory=Labelling)
     triggers: Sequence[Trigger] | None = None
     drift: Drift = field(default_factory=Drift)
+    training: Training = field(default_factory=Training)
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -418,6 +422,7 @@ def _problems(task: Task) -> list[str]:
         any(isinstance(window, Window) for window in task.windows),
         [*task.segments, *RESERVED_SEGMENTS],
     )
+    found += task.training.problems(task.weak_labels is not None, task.exploration)
     return found + task.labelling.problems() + task.drift.problems()
 
 

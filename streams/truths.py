@@ -131,6 +131,7 @@ class Truths:
         times, truths, sources = (
             columns[name].values.tolist() for name in ("known_at", "truth", "source")
         )
+        selections = _selections(columns)
         offsets = batch.offsets[came.positions].tolist()
         stamps = batch.timestamps[came.positions].tolist()
         known: dict[bytes, Known | None] = {}
@@ -166,7 +167,9 @@ class Truths:
             counts[verdict] += 1
             if now.changes > held.changes:
                 exposure = Exposure() if shown is None else shown(id_)
-                heard.pairs.append(_pair(int(asked.rows[i]), held.holds, now, exposure))
+                # What holds now is this record's truth, so this is how its request was chosen.
+                pair = _pair(int(asked.rows[i]), held.holds, now, exposure, selections[i])
+                heard.pairs.append(pair)
         for id_, held in changed.items():
             pending.put_held(id_, held)
         _count(counts)
@@ -195,21 +198,25 @@ class Truths:
             decoded.columns["known_at"].values.tolist(),
             decoded.columns["truth"].values.tolist(),
         )
+        selections = iter(_selections(decoded.columns))
         counts: Counts[Verdict] = Counts()
         for id_, row, event_time, truths in waiting:
             held = Held()
-            for truth, one in zip(truths, said, strict=False):
+            selection: float | None = None
+            for truth, one, chosen in zip(truths, said, selections, strict=False):
                 if too_late(event_time, one.known_at, self._horizon_ms):
                     heard.late.append(truth)
                     held, verdict = held.heard_more(), Verdict.LATE
                 else:
+                    changes = held.changes
                     held, verdict = hear(held, one, self._rank_of)
+                    selection = chosen if held.changes > changes else selection
                 counts[verdict] += 1
             pending.met(id_, truths)
             pending.put_held(id_, held)
             if held.holds is not None:
                 exposure = Exposure() if shown is None else shown(id_)
-                heard.pairs.append(_pair(row, None, held, exposure))
+                heard.pairs.append(_pair(row, None, held, exposure, selection))
         _count(counts)
         return heard
 
@@ -226,7 +233,19 @@ def _records(known: Known | None) -> int:
     return known.heard if isinstance(known, Held) else len(known)
 
 
-def _pair(row: int, before: Said | None, held: Held, shown: Exposure) -> Pair:
+def _selections(columns: Columns) -> list[float | None]:
+    """Of each truth the probability with which the labelling queue chose its request."""
+    column = columns["selection_probability"]
+    known = np.ones(len(column), bool) if column.valid is None else column.valid
+    return [
+        value if there else None
+        for value, there in zip(column.values.tolist(), known.tolist(), strict=True)
+    ]
+
+
+def _pair(
+    row: int, before: Said | None, held: Held, shown: Exposure, selection: float | None
+) -> Pair:
     now = held.holds
     assert now is not None
     if before is None:
@@ -242,7 +261,8 @@ def _pair(row: int, before: Said | None, held: Held, shown: Exposure) -> Pair:
             before.source,
             previous_weight=1.0,
         )
-    return pair._replace(exposure=shown) if any(part is not None for part in shown) else pair
+    exposure = shown if any(part is not None for part in shown) else pair.exposure
+    return pair._replace(exposure=exposure, selection=selection)
 
 
 def _count(counts: Counts[Verdict]) -> None:

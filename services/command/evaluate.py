@@ -9,6 +9,7 @@ import typer
 
 from services.command.context import JsonOption
 from services.command.evaluate_labelling import labelling
+from services.command.evaluate_weights import weights
 from services.command.output import CommandError, err, note, out, print_json, print_table, table
 
 if TYPE_CHECKING:
@@ -106,3 +107,4 @@ def estimates(
 
 
 app.command()(labelling)
+app.command()(weights)

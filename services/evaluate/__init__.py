@@ -3,5 +3,6 @@
 `sets` and `flights` are the data, `weir` and `peer` (NannyML, in an environment of its own) the
 two sides, `comparison` puts them together, `report` renews the table in docs/estimates.md.
 
-`labelling` stands alone: whether the labelling queue chooses better than chance.
+`labelling` stands alone: whether the labelling queue chooses better than chance; so does
+`weighting`: whether training gains by weights where labels are missing by a choice.
 """

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import clickhouse_connect
+import numpy as np
 import pandas as pd
 import stamina
 import structlog
@@ -16,8 +17,9 @@ from schemas.topics import BY_NAME
 from services.trainer.events import FIRST, Event
 from services.trainer.snapshot import Stopped, wait_for_sink
 from streams.task import Task
-from streams.training.data import EVENT_TIME, REQUEST_ID
+from streams.training.data import EVENT_TIME, REQUEST_ID, STANDS_FOR, WEAK, WORTH
 from streams.training.errors import DataError
+from streams.training.weights import Told, stands_for
 from streams.windowed.history import with_windowed
 
 log = structlog.get_logger("trainer")
@@ -27,7 +29,10 @@ MOST_ROWS = 2_000_000
 
 
 def query(task: Task) -> str:
-    """The true outcomes that an event may see: each request's latest revision, newest first.
+    """The outcomes that an event may see: each request's latest revision, newest first.
+
+    True ones; by the task's policy also weak ones, of requests without a true one. Beside the
+    features there is, under a name with ``_``, how each label came to be known (`told`).
 
     Parameters: ``from_ms``, ``to_ms`` (event time), ``ends`` (for each partition of the topic
     the offset before which outcomes are seen). Rows that the table holds twice, because its parts
@@ -36,18 +41,62 @@ def query(task: Task) -> str:
     features = ", ".join(
         f"`features.{feature.name}` AS `{feature.name}`" for feature in task.inputs
     )
+    labels = "label != 'weak'" if task.training.weak_labels == "never" else "1"
     return f"""
         SELECT request_id, toUnixTimestamp64Milli(event_time) AS {EVENT_TIME}_ms,
-               truth AS `{task.target.name}`, {features}
+               truth AS `{task.target.name}`, {_TOLD}, {features}
         FROM `{task.name}`.`{BY_NAME["outcomes"].table}`
         WHERE event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}})
           AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}})
-          AND label != 'weak'
+          AND {labels}
           AND _offset < {{ends:Array(Int64)}}[_partition + 1]
-        ORDER BY event_time DESC, request_id, revision DESC
+        ORDER BY event_time DESC, request_id, {WEAK}, revision DESC
         LIMIT 1 BY request_id
         LIMIT {MOST_ROWS}
     """
+
+
+_TOLD_OF = {
+    WEAK: "label = 'weak'",
+    WORTH: "weight",
+    "_source": "source",
+    "_propensity": "ifNull(propensity, nan)",
+    "_held_back": "gate_decision = 'defer'",
+    "_explored": "explored",
+    "_model_propensity": "ifNull(model_propensity, nan)",
+    "_selection": "ifNull(selection_probability, nan)",
+}
+_TOLD = ", ".join(f"{expression} AS {name}" for name, expression in _TOLD_OF.items())
+
+
+def told(outcomes: pd.DataFrame) -> Told:
+    """How the labels of `query`'s rows came to be known."""
+    return Told(
+        weak=outcomes[WEAK].to_numpy(bool),
+        source=outcomes["_source"].to_numpy(object),
+        propensity=outcomes["_propensity"].to_numpy(np.float64),
+        held_back=outcomes["_held_back"].to_numpy(bool),
+        explored=outcomes["_explored"].to_numpy(bool),
+        model_propensity=outcomes["_model_propensity"].to_numpy(np.float64),
+        selection=outcomes["_selection"].to_numpy(np.float64),
+    )
+
+
+def weighed(task: Task, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The rows with what training takes of their labels (`streams.training.data`) instead of what
+    was told of them, without those whose label was taken back.
+
+    Raises DataError where a probability that was logged is none.
+    """
+    weak = outcomes[WEAK].to_numpy(bool)
+    outcomes = outcomes.assign(**{WORTH: outcomes[WORTH].where(weak, 1.0)})
+    outcomes = outcomes[outcomes[WORTH] > 0].astype({WEAK: bool})
+    try:
+        number = stands_for(task.training, told(outcomes))
+    except ValueError as error:
+        raise DataError(f"the outcomes cannot be weighed: {error}") from error
+    done_with = [name for name in _TOLD_OF if name not in (WEAK, WORTH)]
+    return outcomes.drop(columns=done_with).assign(**{STANDS_FOR: number})
 
 
 def collect(
@@ -60,15 +109,20 @@ def collect(
     """The event's rows: history and outcomes between its bounds, a request once.
 
     A first version learns from the history alone. Where both have a request id, the outcome
-    counts, since it may hold a corrected truth. Outcomes are taken up to ``ends`` (see
-    `snapshot.ends_at`). While ClickHouse does not answer, this waits; it raises Stopped where
-    ``stop`` is set, and DataError where there are no rows.
+    counts, since it may hold a corrected truth; a weak one does not, as the history is true.
+    Where rows count differently, columns say how (`streams.training.data`). Outcomes are taken up
+    to ``ends`` (see `snapshot.ends_at`). While ClickHouse does not answer, this waits; it raises
+    Stopped where ``stop`` is set, and DataError where there are no rows.
     """
     parts = []
     if task.history is not None:
         parts.append(_within(event, _history(task)))
     if event.trigger != FIRST:
-        parts.append(_outcomes(task, event, clickhouse, ends, stop))
+        outcomes = _outcomes(task, event, clickhouse, ends, stop)
+        if len(outcomes):
+            outcomes = weighed(task, outcomes)
+            # Of one request the last part counts.
+            parts = [outcomes[outcomes[WEAK]], *parts, outcomes[~outcomes[WEAK]]]
     parts = [part for part in parts if len(part)]
     if not parts:
         raise DataError(
@@ -76,14 +130,24 @@ def collect(
             "history; wait for truths, or widen data_from and data_to"
         )
     wanted = [REQUEST_ID, EVENT_TIME, task.target.name, *(f.name for f in task.inputs)]
+    wanted += _CERTAIN
     table = pd.concat(
         [part.reindex(columns=[c for c in wanted if c in part]) for part in parts],
         ignore_index=True,
     )
+    for name, certain in _CERTAIN.items():
+        if name in table:  # what the history says is known for certain
+            values = table[name].astype(object).where(table[name].notna(), certain)
+            table[name] = values.astype(type(certain))
+            if (table[name] == certain).all():
+                table = table.drop(columns=name)
     if REQUEST_ID in table:
         named = table[REQUEST_ID].notna()
         table = table[~(named & table[REQUEST_ID].duplicated(keep="last"))]
     return table.reset_index(drop=True)
+
+
+_CERTAIN = {STANDS_FOR: 1.0, WORTH: 1.0, WEAK: False}
 
 
 def _history(task: Task) -> pd.DataFrame:

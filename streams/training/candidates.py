@@ -1,9 +1,16 @@
-"""Which candidate: each is fitted on the same rows and judged on the rows after them."""
+"""Which candidate: each is fitted on the same rows and judged on the rows after them.
+
+Where rows stand for different numbers of requests, each is fitted with these weights and without
+them, and both are judged with them. Weights set a model right that cannot bend as far as the truth
+does; one that can learns the same without them, and only loses precision by them (Shimodaira 2000,
+Byrd and Lipton 2019). Which it is the validation tells.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -11,7 +18,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from streams.task import Task
 from streams.training.data import Dataset
 from streams.training.errors import FitError
-from streams.training.fitting import answers, check_answers_all, fit
+from streams.training.fitting import answers, check_answers_all, fit, weight_name
 from streams.training.metrics import loss
 
 
@@ -19,12 +26,15 @@ from streams.training.metrics import loss
 class Choice:
     """The chosen candidate, fitted on the training rows.
 
-    losses: on validation, by candidate; refused: why candidates could not be judged;
-    baseline: the baseline's loss.
+    stands: whether it was fitted with rows that stand for all requests (True where all do).
+    loss: its loss on validation; losses: of all by name, those fitted without the weights as
+    ``<name> unweighted``; refused: why candidates could not be judged; baseline: its loss.
     """
 
     name: str
+    stands: bool
     model: Any
+    loss: float
     losses: Mapping[str, float]
     refused: Mapping[str, str]
     baseline: float
@@ -32,7 +42,7 @@ class Choice:
     @property
     def beats_baseline(self) -> bool:
         """Whether it is better than what one would use without a model."""
-        return self.losses[self.name] < self.baseline
+        return self.loss < self.baseline
 
 
 def choose(task: Task, data: Dataset) -> Choice:
@@ -40,28 +50,34 @@ def choose(task: Task, data: Dataset) -> Choice:
 
     Raises FitError where no candidate can be fitted and asked.
     """
-    models: dict[str, Any] = {}
+    models: dict[str, tuple[str, bool, Any]] = {}
     losses: dict[str, float] = {}
     refused: dict[str, str] = {}
     frame, target = data.rows(data.train)
-    later, truth = data.rows(data.validation)
-    for name, candidate in task.candidates.items():
+    asked = data.judged(data.validation)
+    (later, truth), count = data.rows(asked), data.weights(asked)
+    ways = {"": True} if data.weight is None else {"": True, " unweighted": False}
+    for name, (suffix, stands) in product(task.candidates, ways.items()):
+        own = name + suffix
         try:
-            model = fit(task, candidate, frame, target)
+            weight = data.lessons(data.train, stands)
+            model = fit(task, task.candidates[name], frame, target, weight)
             check_answers_all(task, model, frame)
-            losses[name] = loss(task, truth, answers(task, model, later))
+            losses[own] = loss(task, truth, answers(task, model, later), count)
         except FitError as error:
-            refused[name] = str(error)
+            refused[own] = str(error)
         else:
-            models[name] = model
+            models[own] = name, stands, model
     if not models:
         reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise FitError(f"no candidate can be used: {reasons}")
     best = min(losses, key=lambda name: losses[name])
-    baseline = fit(task, _baseline(task), frame, target)
-    return Choice(
-        best, models[best], losses, refused, loss(task, truth, answers(task, baseline, later))
-    )
+    # A heuristic need not know of weights; it is judged by them all the same.
+    heuristic = _baseline(task)
+    taken = data.lessons(data.train, stand=True) if weight_name(heuristic) else None
+    baseline = answers(task, fit(task, heuristic, frame, target, taken), later)
+    without = loss(task, truth, baseline, count)
+    return Choice(*models[best], losses[best], losses, refused, without)
 
 
 def _baseline(task: Task) -> Any:

@@ -11,7 +11,7 @@ from streams.frame import columns_of
 from streams.task import Task
 from streams.training.candidates import Choice
 from streams.training.data import Dataset
-from streams.training.fitting import answers, fit, one_thread
+from streams.training.fitting import answers, fit, one_thread, weight_name
 from streams.training.metrics import LOSS, loss
 from streams.version import Version
 
@@ -33,6 +33,7 @@ class Verdict:
 def judge(task: Task, data: Dataset, choice: Choice, champion: Version | None) -> Verdict:
     """Compare the chosen candidate with the baseline, and with the champion on the same rows.
 
+    Only true labels judge, by their weights, so that the verdict is of all requests.
     A champion that was trained on most of the test rows would be judged on what it has seen: its
     estimator is then fitted again, on the rows that the newcomer got.
     """
@@ -41,24 +42,27 @@ def judge(task: Task, data: Dataset, choice: Choice, champion: Version | None) -
         return Verdict(
             False,
             f"{choice.name} does not beat the baseline: {measure} "
-            f"{choice.losses[choice.name]:.4f} against {choice.baseline:.4f} on validation",
+            f"{choice.loss:.4f} against {choice.baseline:.4f} on validation",
         )
     if champion is None:
         return Verdict(True, f"{choice.name} beats the baseline, and there is no champion yet")
     later = np.zeros(len(data), bool)
-    later[data.test] = True
+    later[data.judged(data.test)] = True
     unseen = later & (data.times_ms > int(champion.manifest["dataset"]["to"]))
     fair = unseen.sum() >= MIN_UNSEEN * later.sum()
-    frame, truth = data.rows(unseen if fair else later)
-    mine = loss(task, truth, answers(task, choice.model, frame))
+    asked = unseen if fair else later
+    (frame, truth), weight = data.rows(asked), data.weights(asked)
+    mine = loss(task, truth, answers(task, choice.model, frame), weight)
     try:
         if fair:
-            own = champion.frame(columns_of(task.inputs, frame))  # with its vocabularies
+            known = champion.frame(columns_of(task.inputs, frame))  # with its vocabularies
             with one_thread():
-                theirs = loss(task, truth, champion.predict(own))
+                theirs = loss(task, truth, champion.predict(known), weight)
         else:
-            model = fit(task, clone(champion.model), *data.rows(data.train))
-            theirs = loss(task, truth, answers(task, model, frame))
+            own = clone(champion.model)
+            lessons = data.lessons(data.train, choice.stands) if weight_name(own) else None
+            model = fit(task, own, *data.rows(data.train), lessons)
+            theirs = loss(task, truth, answers(task, model, frame), weight)
     except ValueError as error:
         return Verdict(
             True, f"the champion {champion.id} cannot be judged on the new rows: {error}"

@@ -20,6 +20,11 @@ from streams.training.errors import DataError
 from streams.windowed.history import with_windowed
 
 EVENT_TIME, REQUEST_ID = "event_time", "request_id"
+STANDS_FOR, WORTH, WEAK = "_stands_for", "_worth", "_weak"
+"""Columns that no feature is named like: how many requests a row stands for, what its label is
+worth, and whether that is a weak one."""
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 MIN_ROWS = 60
 """Below it the tests' seventh of the rows would be fewer than ten: chance, not evidence."""
@@ -35,10 +40,15 @@ TRAIN, VALIDATION = 0.70, 0.85
 class Dataset:
     """Rows in order of event time.
 
-    id: ``ds-<12 hex>``, a hash of the rows' features, targets and times.
+    id: ``ds-<12 hex>``, a hash of the rows' features, targets, times and, where there are any,
+        weights.
     frame: (n, features), as `streams.frame.frame` makes it with ``vocabularies``.
     target: (n,) bool, object of str, or float64, by the task's kind.
     times_ms: (n,) int64, milliseconds since 1970 UTC, ascending.
+    weight: (n,) float64 above 0 with the mean 1: how many requests each row stands for, which it
+        is judged by; None: all for as many.
+    worth: (n,) float64, above 0 to 1, how far its label is to be believed; None: all wholly.
+    weak: (n,), whose label is a weak one, which nothing is judged by; None: nobody's.
     """
 
     id: str
@@ -46,28 +56,75 @@ class Dataset:
     target: npt.NDArray[Any]
     times_ms: npt.NDArray[np.int64]
     vocabularies: Mapping[str, Sequence[str]]
+    weight: Floats | None = None
+    worth: Floats | None = None
+    weak: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def rows(self, where: slice | npt.NDArray[np.bool_]) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
+    def rows(self, where: slice | Mask) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
         """Features and targets of some rows."""
         return self.frame[where].reset_index(drop=True), self.target[where]
+
+    def weights(self, where: slice | Mask) -> Floats | None:
+        """How much some rows count where something is judged by them; None: all the same."""
+        return None if self.weight is None else self.weight[where]
+
+    def lessons(self, where: slice | Mask, stand: bool) -> Floats | None:
+        """How much some rows count where something is learned from them; None: all the same.
+
+        stand: whether as rows that stand for all requests, or only by what their labels are worth.
+        """
+        weight = self.weight if stand else None
+        if self.worth is not None:
+            weight = self.worth if weight is None else weight * self.worth
+        return None if weight is None else weight[where]
+
+    def judged(self, where: slice) -> slice | Mask:
+        """Of some rows those with a true label, which alone anything is judged by."""
+        if self.weak is None:
+            return where
+        some = np.zeros(len(self), bool)
+        some[where] = True
+        return some & ~self.weak
+
+    def all_requests(self) -> tuple[Dataset, slice | npt.NDArray[np.int64]]:
+        """The rows as all requests are, without weights, and which rows these are.
+
+        Of the rows with a true label each is there as often as its weight says, in order of time
+        (systematic sampling: Madow and Madow 1944); its three parts are drawn from the three
+        parts. Without weights and weak labels these are the rows themselves. For what takes no
+        weights.
+        """
+        if self.weight is None and self.weak is None:
+            return self, slice(None)
+        rows = np.concatenate([self._drawn(p) for p in (self.train, self.validation, self.test)])
+        frame = self.frame.iloc[rows].reset_index(drop=True)
+        drawn = Dataset(self.id, frame, self.target[rows], self.times_ms[rows], self.vocabularies)
+        return drawn, rows
+
+    def _drawn(self, where: slice) -> npt.NDArray[np.int64]:
+        numbers = np.arange(len(self))[self.judged(where)]
+        each = np.ones(len(numbers)) if self.weight is None else self.weight[numbers]
+        ends = np.cumsum(each) * (len(numbers) / each.sum())
+        counts = np.diff(np.floor(ends + 0.5), prepend=0.0).astype(np.int64)
+        return np.repeat(numbers, counts)
 
     @property
     def train(self) -> slice:
         """The first rows by time, that candidates are fitted on."""
-        return slice(0, int(TRAIN * len(self)))
+        return slice(0, _at(TRAIN, len(self), self.weak))
 
     @property
     def validation(self) -> slice:
         """The rows after them, that choose the candidate and the gate's threshold."""
-        return slice(int(TRAIN * len(self)), int(VALIDATION * len(self)))
+        return slice(self.train.stop, _at(VALIDATION, len(self), self.weak))
 
     @property
     def test(self) -> slice:
         """The newest rows, that nothing was chosen by."""
-        return slice(int(VALIDATION * len(self)), len(self))
+        return slice(self.validation.stop, len(self))
 
 
 def prepare(task: Task, table: pd.DataFrame) -> Dataset:
@@ -76,13 +133,19 @@ def prepare(task: Task, table: pd.DataFrame) -> Dataset:
     ``table`` has the task's features, its target's name, ``event_time`` (UTC; a time without a
     zone counts as UTC) and, where there is one, ``request_id``, which orders rows of one time.
     Windowed features that are not among its columns are computed from it, with ``known_at``.
-    Raises DataError.
+    Where it has them, ``_stands_for`` is how many requests each row stands for beside the others
+    (above 0), ``_worth`` how far its label is to be believed (above 0 to 1) and ``_weak`` whether
+    it is a weak one. Raises DataError.
     """
     for name in (EVENT_TIME, task.target.name):
         if name not in table:
             raise DataError(f"the data has no column {name!r}")
-    if len(table) < MIN_ROWS:
-        raise DataError(f"{len(table)} rows are too few to train on; {MIN_ROWS} are needed")
+    weak_rows = int(table[WEAK].sum()) if WEAK in table else 0
+    if len(table) - weak_rows < MIN_ROWS:
+        found = f"{len(table)} rows"
+        if weak_rows:
+            found = f"{len(table) - weak_rows} rows with a true label (and {weak_rows} weak ones)"
+        raise DataError(f"{found} are too few to train on; {MIN_ROWS} are needed")
     times = _times(table[EVENT_TIME])
     keys = pd.DataFrame({EVENT_TIME: times})
     if REQUEST_ID in table:
@@ -96,15 +159,43 @@ def prepare(task: Task, table: pd.DataFrame) -> Dataset:
     except ValueError as error:
         raise DataError(str(error)) from error
     _check_features(task, columns)
-    target = _target(task, table[task.target.name])
+    weight, worth = _weights(table, STANDS_FOR), _weights(table, WORTH)
+    weight = None if weight is None else weight / weight.mean()
+    weak = table[WEAK].to_numpy(bool) if weak_rows else None
+    target = _target(task, table[task.target.name], _at(TRAIN, len(table), weak))
     vocabularies = _vocabularies(task, columns)
+    hashed = [(f.name, columns[f.name]) for f in task.inputs]
+    hashed += [(task.target.name, Column(target)), (EVENT_TIME, Column(times_ms))]
+    extras = {STANDS_FOR: weight, WORTH: worth, WEAK: weak}
+    hashed += [(name, Column(values)) for name, values in extras.items() if values is not None]
     return Dataset(
-        _dataset_id(task, columns, target, times_ms),
+        _dataset_id(hashed),
         frame(task, columns, vocabularies, prefix=""),
         target,
         times_ms,
         vocabularies,
+        weight,
+        worth,
+        weak,
     )
+
+
+def _at(share: float, n: int, weak: Mask | None) -> int:
+    """The row at which a share of the true labels is over."""
+    if weak is None:
+        return int(share * n)
+    true = np.flatnonzero(~weak)
+    return int(true[int(share * len(true))])
+
+
+def _weights(table: pd.DataFrame, name: str) -> Floats | None:
+    """A column of numbers above 0; None where there is none, or no row differs."""
+    if name not in table:
+        return None
+    weight = table[name].to_numpy(np.float64)
+    if not (np.isfinite(weight) & (weight > 0)).all():
+        raise DataError(f"column {name!r} holds what is not a number above 0")
+    return None if (weight == weight[0]).all() else weight
 
 
 def _with_windowed(task: Task, table: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +227,8 @@ def _check_features(task: Task, columns: Columns) -> None:
             raise DataError(f"feature {feature.name!r} is infinite in some rows")
 
 
-def _target(task: Task, series: pd.Series) -> npt.NDArray[Any]:
+def _target(task: Task, series: pd.Series, train: int) -> npt.NDArray[Any]:
+    """The targets, of which the first ``train`` rows must hold two classes."""
     name = task.target.name
     if series.isna().any():
         raise DataError(f"target {name!r} is null in {series.isna().sum()} rows; leave them out")
@@ -157,7 +249,7 @@ def _target(task: Task, series: pd.Series) -> npt.NDArray[Any]:
         strange = sorted(set(answers) - set(task.classes))
         if strange:
             raise DataError(f"target {name!r} holds {', '.join(strange[:5])}: not classes of it")
-    _check_classes(name, answers[: int(TRAIN * len(answers))])
+    _check_classes(name, answers[:train])
     return answers
 
 
@@ -188,12 +280,8 @@ def _vocabularies(task: Task, columns: Columns) -> dict[str, list[str]]:
     return known
 
 
-def _dataset_id(
-    task: Task, columns: Columns, target: npt.NDArray[Any], times_ms: npt.NDArray[np.int64]
-) -> str:
+def _dataset_id(parts: Sequence[tuple[str, Column]]) -> str:
     digest = hashlib.sha256()
-    parts = [(f.name, columns[f.name]) for f in task.inputs]
-    parts += [(task.target.name, Column(target)), (EVENT_TIME, Column(times_ms))]
     for name, column in parts:
         digest.update(f"{name} {len(column)}\n".encode())
         if column.values.dtype == object:

@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from schemas.features import Category
@@ -36,13 +39,54 @@ def seeded(estimator: Any, seed: int) -> Any:
     return copy.set_params(**unset)
 
 
-def fit(task: Task, estimator: Any, frame: pd.DataFrame, target: npt.NDArray[Any]) -> Any:
-    """The estimator, fitted with the task's seed. Raises FitError with its reason."""
+def fit(
+    task: Task,
+    estimator: Any,
+    frame: pd.DataFrame,
+    target: npt.NDArray[Any],
+    weight: npt.NDArray[np.float64] | None = None,
+) -> Any:
+    """The estimator, fitted with the task's seed. Raises FitError with its reason.
+
+    weight: (n,), how much each row counts. An estimator that takes no weights is refused then,
+    as it would learn what the rows do not say.
+    """
+    by = {}
+    if weight is not None:
+        name = weight_name(estimator)
+        if name is None:
+            raise FitError(
+                f"the rows have weights, and {type(estimator).__name__} takes none: use an "
+                "estimator whose fit() has sample_weight (in a pipeline: the last step), or set "
+                "Training(propensity=False)"
+            )
+        by = {name: weight}
     try:
         with one_thread():
-            return seeded(estimator, task.seed).fit(frame, target)
+            return seeded(estimator, task.seed).fit(frame, target, **by)
     except Exception as error:
         raise FitError(f"fitting failed: {type(error).__name__}: {error}") from error
+
+
+def weight_name(estimator: Any) -> str | None:
+    """How ``fit`` of an estimator calls the rows' weights; None where it takes none.
+
+    ``sample_weight``; of a pipeline its last step's, ``<step>__sample_weight``; of a search that of
+    what it searches for. One that only passes weights on to an estimator takes them if that does.
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        inner = None if isinstance(last, str) or last is None else weight_name(last)
+        return None if inner is None else f"{name}__{inner}"
+    if isinstance(estimator, BaseSearchCV):
+        return weight_name(estimator.estimator)
+    if not has_fit_parameter(estimator, "sample_weight"):
+        return None
+    parameters = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    inside = parameters.get("estimator")
+    if hasattr(inside, "fit") and weight_name(inside) != "sample_weight":
+        return None  # e.g. a calibrated pipeline: scikit-learn would leave the weights out
+    return "sample_weight"
 
 
 def answers(task: Task, model: Any, frame: pd.DataFrame) -> Answers:

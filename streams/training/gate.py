@@ -65,11 +65,18 @@ def estimator(task: Task) -> Any:
     return make_pipeline(make_column_transformer(*steps), LogisticRegression(max_iter=500))
 
 
-def train_gate(task: Task, frame: pd.DataFrame, errors: Errors, recent: pd.DataFrame) -> Gate:
+def train_gate(
+    task: Task,
+    frame: pd.DataFrame,
+    errors: Errors,
+    recent: pd.DataFrame,
+    weight: Floats | None = None,
+    recent_weight: Floats | None = None,
+) -> Gate:
     """Learn from ``errors``, the main model's on the rows of ``frame``, where it errs.
 
     ``recent``: inputs whose scores set the threshold, so that at most ``task.defer_budget`` of
-    them are deferred.
+    them are deferred. weight, recent_weight: how much the rows of both count; None: all the same.
     """
     wrongs = int(errors.sum())
     if task.defer_budget == 0:
@@ -77,10 +84,11 @@ def train_gate(task: Task, frame: pd.DataFrame, errors: Errors, recent: pd.DataF
     if min(wrongs, len(errors) - wrongs) < MIN_ERRORS:
         return Gate(why_none=f"{wrongs} of {len(errors)} answers were wrong: too few of one kind")
     try:
-        fitted = fit(task, estimator(task), frame, errors)
+        fitted = fit(task, estimator(task), frame, errors, weight)
     except FitError as error:
         return Gate(why_none=str(error))
-    return Gate(fitted, threshold(score(task, fitted, recent), task.defer_budget))
+    scores = score(task, fitted, recent)
+    return Gate(fitted, threshold(scores, task.defer_budget, recent_weight))
 
 
 def score(task: Task, gate: Any, frame: pd.DataFrame) -> Floats:
@@ -90,12 +98,17 @@ def score(task: Task, gate: Any, frame: pd.DataFrame) -> Floats:
     return scores
 
 
-def threshold(scores: Floats, budget: float) -> float:
-    """The lowest threshold at which at most ``budget`` of the scores are deferred.
+def threshold(scores: Floats, budget: float, weight: Floats | None = None) -> float:
+    """The lowest threshold at which at most ``budget`` of the scores are deferred, by weight.
 
     Equal scores are deferred together or not at all; where that leaves none, it is just above
     the highest score.
     """
+    if weight is not None:
+        values, group = np.unique(scores, return_inverse=True)
+        from_here = np.cumsum(np.bincount(group, weight)[::-1])[::-1]
+        few = from_here <= budget * from_here[0] + 1e-9
+        return float(values[few][0]) if few.any() else float(np.nextafter(values[-1], np.inf))
     ordered = np.sort(scores)
     first = len(ordered) - int(budget * len(ordered) + 1e-9)
     if first < len(ordered) and (first == 0 or ordered[first - 1] < ordered[first]):
@@ -104,36 +117,54 @@ def threshold(scores: Floats, budget: float) -> float:
     return float(above[0]) if len(above) else float(np.nextafter(ordered[-1], np.inf))
 
 
-def risk(errors: Errors, scores: Floats, at: float) -> dict[str, Any]:
+def risk(errors: Errors, scores: Floats, at: float, weight: Floats | None = None) -> dict[str, Any]:
     """How well scores tell errors apart, on rows that the gate was not trained on.
 
     auc: None where all answers were right or all wrong. coverage and risk: share of errors among
-    the share of inputs with the lowest scores.
+    the share of inputs with the lowest scores. weight: how much each row counts; None: the same.
     """
     deferred = scores >= at
+    each = np.ones(len(errors)) if weight is None else weight
     curve = []
     order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(each[order]) / each.sum()
     for coverage in COVERAGES:
-        kept = order[: max(1, round(coverage * len(order)))]
-        curve.append({"coverage": coverage, "risk": float(errors[kept].mean())})
+        count = round(coverage * len(order)) if weight is None else _reaching(reached, coverage)
+        kept = order[: max(1, count)]
+        curve.append({"coverage": coverage, "risk": _share(errors[kept], each[kept])})
     both = 0 < errors.sum() < len(errors)
     return {
-        "auc": float(roc_auc_score(errors, scores)) if both else None,
-        "share_deferred": float(deferred.mean()),
-        "risk": float(errors.mean()),
-        "risk_admitted": float(errors[~deferred].mean()) if not deferred.all() else None,
-        "risk_deferred": float(errors[deferred].mean()) if deferred.any() else None,
+        "auc": float(roc_auc_score(errors, scores, sample_weight=weight)) if both else None,
+        "share_deferred": _share(deferred, each),
+        "risk": _share(errors, each),
+        "risk_admitted": _share(errors[~deferred], each[~deferred]),
+        "risk_deferred": _share(errors[deferred], each[deferred]),
         "risk_by_coverage": curve,
     }
 
 
+def _reaching(reached: Floats, share: float) -> int:
+    """How many rows it takes until their weights reach a share."""
+    return int(np.searchsorted(reached, share - 1e-9)) + 1
+
+
+def _share(yes: Errors, each: Floats) -> float | None:
+    """The share of those for whom it holds; None of nobody."""
+    return float(each[yes].sum() / each.sum()) if len(each) else None
+
+
 def out_of_fold(
-    task: Task, candidate: Any, frame: pd.DataFrame, target: npt.NDArray[Any]
+    task: Task,
+    candidate: Any,
+    frame: pd.DataFrame,
+    target: npt.NDArray[Any],
+    weight: Floats | None = None,
 ) -> Answers:
     """The answer to each row by the candidate fitted on the other folds.
 
     Folds are stretches of time, so that a row is answered without its neighbours; where a
-    stretch holds nearly all of a class, they are mixed. Raises FitError.
+    stretch holds nearly all of a class, they are mixed. weight: how much each row counts; None: the
+    same. Raises FitError.
     """
     folds: Any = KFold(FOLDS)
     if task.kind != "regression":
@@ -143,7 +174,8 @@ def out_of_fold(
             folds = StratifiedKFold(FOLDS, shuffle=True, random_state=task.seed)
     pieces = []
     for rest, held in folds.split(np.empty(len(target)), target):
-        model = fit(task, candidate, frame.iloc[rest].reset_index(drop=True), target[rest])
+        own = None if weight is None else weight[rest]
+        model = fit(task, candidate, frame.iloc[rest].reset_index(drop=True), target[rest], own)
         pieces.append((held, answers(task, model, frame.iloc[held].reset_index(drop=True))))
     order = np.argsort(np.concatenate([held for held, _ in pieces]))
     joined = pieces[0][1]

@@ -29,6 +29,7 @@ from streams.training.gate import (
 from streams.training.metrics import LOSS, scores, wrong
 from streams.training.profile import profile
 from streams.training.usual import usual
+from streams.training.weights import effective
 from streams.version import Answers, Version
 
 Progress = Callable[[str, float], None]
@@ -54,6 +55,9 @@ def train(
     """Train a version of ``task`` on ``table`` (see `data.prepare` for its columns).
 
     The same declaration, rows and library versions give the same version, whatever the event.
+    Rows count by their weights, where they have some, and so speak of all requests; rows with a
+    weak label are learned from, and nothing is judged by them.
+
     Metrics are those of a rehearsal: the candidate fitted on the first 70 % of the rows, by time,
     and asked about the last 15 %. What is saved is that candidate fitted again on all rows, since
     the newest rows are the ones most like those to come.
@@ -70,13 +74,12 @@ def train(
     # afterwards by the rehearsal's model.
     progress("errors", 0.3)
     held_out = _held_out(task, data, choice)
-    beyond = wrong_beyond(task, data.target[data.train], held_out.take(data.train))
+    known = data.judged(data.train)
+    beyond = wrong_beyond(task, data.target[known], held_out.take(known))
     errors = wrong(task, data.target, held_out, beyond)
     # 4. The rehearsal's gate: learned from train, its threshold set on validation.
     progress("gate", 0.7)
-    gate = train_gate(
-        task, data.rows(data.train)[0], errors[data.train], data.rows(data.validation)[0]
-    )
+    gate = _gate(task, data, errors, data.train, data.validation)
     gate = _useful(task, data, errors, gate)
     # 5. What both are worth on rows that nothing was chosen by.
     progress("evaluate", 0.8)
@@ -85,27 +88,27 @@ def train(
     verdict = compare.judge(task, data, choice, champion)
     if verdict.champion_loss is not None:
         metrics[f"champion_{LOSS[task.kind]}"] = verdict.champion_loss
-    admitted, gate_scores = _admitted(task, data, gate)
+    like, drawn = data.all_requests()
+    admitted, gate_scores = _admitted(task, like, gate)
     # 6. The version itself: the same again on all rows.
     progress("refit", 0.85)
-    model = fit(task, task.candidates[choice.name], data.frame, data.target)
+    lessons = data.lessons(slice(None), choice.stands)
+    model = fit(task, task.candidates[choice.name], data.frame, data.target, lessons)
     if gate.estimator is not None:
-        newest = slice(data.validation.start, None)
-        gate = train_gate(task, data.frame, errors, data.rows(newest)[0])
+        gate = _gate(task, data, errors, slice(None), slice(data.validation.start, None))
     # 7. What tells how good its answers are before their truth comes: learned from answers to rows
     # that were not learned from, of those that the gate admits.
     progress("estimates", 0.9)
-    estimates = _estimates(task, data, gate, held_out)
+    estimates = _estimates(task, like, gate, held_out.take(drawn))
     # 8. What was measured and seen, for whoever reads the bundle.
     progress("profile", 0.95)
     if gate.estimator is not None:
         version = bare_version(task, model, gate.estimator, _samples(data))
         report["cost"] = cost.measure(version, data.frame)
         report["pays"] = report["cost"]["ratio"] < report["validation"]["share_deferred"]
-    seen = profile(task, data, held_out.take(data.test))
-    seen["drift"] = usual(
-        task, data, seen, held_out, errors, beyond, gate_scores, admitted, estimates
-    )
+    given, wrongs = held_out.take(drawn), errors[drawn]
+    seen = profile(task, like, given.take(like.test))
+    seen["drift"] = usual(task, like, seen, given, wrongs, beyond, gate_scores, admitted, estimates)
     libraries = library_versions()
     contents = Contents(
         id=version_id(task, data.id, libraries),
@@ -114,6 +117,7 @@ def train(
             "rows": len(data),
             "from": int(data.times_ms[0]),
             "to": int(data.times_ms[-1]),
+            **_weighing(data),
         },
         candidate=choice.name,
         model=model,
@@ -135,6 +139,7 @@ def train(
                 "validation": dict(choice.losses),
                 "baseline": choice.baseline,
                 "refused": dict(choice.refused),
+                **({} if data.weight is None else {"weighted": choice.stands}),
             },
             "verdict": verdict.reason,
         },
@@ -147,9 +152,18 @@ def _held_out(task: Task, data: Dataset, choice: Choice) -> Answers:
     """An answer to each row by the chosen candidate fitted on other rows, none of them later
     than the training's."""
     candidate = task.candidates[choice.name]
-    folds = out_of_fold(task, candidate, *data.rows(data.train))
+    lessons = data.lessons(data.train, choice.stands)
+    folds = out_of_fold(task, candidate, *data.rows(data.train), lessons)
     after = answers(task, choice.model, data.rows(slice(data.train.stop, None))[0])
     return folds.join(after)
+
+
+def _gate(task: Task, data: Dataset, errors: Errors, learn: slice, recent: slice) -> Gate:
+    """Learned from the errors of some rows, its threshold set on others."""
+    known, asked = data.judged(learn), data.judged(recent)
+    frame, others = data.rows(known)[0], data.rows(asked)[0]
+    weight, count = data.weights(known), data.weights(asked)
+    return train_gate(task, frame, errors[known], others, weight, count)
 
 
 def _estimates(task: Task, data: Dataset, gate: Gate, held_out: Answers) -> Saved | None:
@@ -170,6 +184,16 @@ def _admitted(task: Task, data: Dataset, gate: Gate) -> tuple[Any, Any]:
     return found < gate.threshold, found
 
 
+def _weighing(data: Dataset) -> dict[str, Any]:
+    """How many labels are weak, and how many rows of one weight say as much; of plain rows: {}."""
+    weight = data.lessons(slice(None), stand=True)
+    if weight is None and data.weak is None:
+        return {}
+    weak = 0 if data.weak is None else int(data.weak.sum())
+    rows = float(len(data)) if weight is None else effective(weight)
+    return {"weak": weak, "effective_rows": round(rows, 1)}
+
+
 def _useful(task: Task, data: Dataset, errors: Errors, gate: Gate) -> Gate:
     """The gate, unless it tells errors on validation apart no better than chance."""
     if gate.estimator is None:
@@ -182,7 +206,9 @@ def _useful(task: Task, data: Dataset, errors: Errors, gate: Gate) -> Gate:
 
 def _risk(task: Task, data: Dataset, errors: Errors, gate: Gate, where: slice) -> dict[str, Any]:
     assert gate.threshold is not None
-    return risk(errors[where], score(task, gate.estimator, data.rows(where)[0]), gate.threshold)
+    known = data.judged(where)
+    scores = score(task, gate.estimator, data.rows(known)[0])
+    return risk(errors[known], scores, gate.threshold, data.weights(known))
 
 
 def _gate_report(
@@ -203,17 +229,19 @@ def _metrics(
     task: Task, data: Dataset, choice: Choice, gate: Gate, held_out: Answers
 ) -> dict[str, float]:
     """On the test rows: of all answers, and (``admitted_…``) of those that the gate admits."""
-    frame, truth = data.rows(data.test)
-    given = held_out.take(data.test)
-    found = scores(task, truth, given)
+    known = data.judged(data.test)
+    (frame, truth), weight = data.rows(known), data.weights(known)
+    given = held_out.take(known)
+    found = scores(task, truth, given, weight)
     found["test_rows"] = len(truth)
-    found[f"validation_{LOSS[task.kind]}"] = choice.losses[choice.name]
+    found[f"validation_{LOSS[task.kind]}"] = choice.loss
     found[f"baseline_validation_{LOSS[task.kind]}"] = choice.baseline
     if gate.threshold is not None:
         admitted = score(task, gate.estimator, frame) < gate.threshold
-        of_admitted = scores(task, truth[admitted], given.take(admitted))
+        own = None if weight is None else weight[admitted]
+        of_admitted = scores(task, truth[admitted], given.take(admitted), own)
         found |= {f"admitted_{name}": value for name, value in of_admitted.items()}
-        found["share_deferred"] = float(1 - admitted.mean())
+        found["share_deferred"] = float(1 - np.average(admitted, weights=weight))
     return found
 
 

@@ -51,6 +51,7 @@ def test_a_truth_meets_its_prediction(joining: Joining) -> None:
         "position": None,
         "propensity": None,
         "shown_role": None,
+        "selection_probability": None,
         "status": "answered",
         "answer": True,
         "probability": 0.75,
@@ -727,3 +728,24 @@ def test_any_order_of_the_same_truths_gives_the_same_outcomes(
         del ends[-1]["next"]
     assert ends[0] == ends[1]
     assert {id_: value for id_, (value, _, _) in ends[0].items()} == expected(records)
+
+
+@pytest.mark.parametrize("order", ["predictions first", "truths first"])
+def test_an_outcome_tells_how_its_request_was_chosen_for_labelling(
+    joining: Joining, order: str
+) -> None:
+    chosen = {"source": "labeller", "selection_probability": 0.25}
+    predictions = joining.predictions([prediction(id_, START) for id_ in "abc"])
+    truths = joining.truths(
+        [
+            truth("a", START + 1) | chosen,
+            truth("b", START + 1, True) | chosen,
+            truth("b", START + 2, False),  # the system's, which is trusted more
+            truth("c", START + 1, False),
+            truth("c", START + 2, True) | chosen,  # the labeller's is outranked
+        ]
+    )
+    topics = [predictions, truths]
+    joining.all(*(topics if order == "predictions first" else reversed(topics)))
+    last = {one["request_id"]: one["selection_probability"] for one in joining.outcomes()}
+    assert last == {"a": 0.25, "b": None, "c": None}

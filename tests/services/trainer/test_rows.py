@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from services.trainer.events import Event, first_event
-from services.trainer.rows import collect, query
+from services.trainer.rows import collect, query, weighed
 from services.trainer.snapshot import Stopped
-from streams.task import Task
+from streams.task import Task, Training, WeakLabels
 from streams.training.errors import DataError
 from tests.small_tasks import TUMOUR, tumour_task, tumours
 
@@ -89,3 +90,53 @@ def test_the_query_names_every_feature_by_its_own_name() -> None:
     for feature in TUMOUR.features:
         assert f"`features.{feature.name}` AS `{feature.name}`" in text
     assert "truth AS `benign`" in text
+
+
+def outcomes_of(**columns: list[Any]) -> pd.DataFrame:
+    n = len(next(iter(columns.values())))
+    nothing: dict[str, Any] = {
+        "_weak": 0,  # as ClickHouse gives a comparison
+        "_worth": 1.0,
+        "_source": "system",
+        "_propensity": float("nan"),
+        "_held_back": 0,
+        "_explored": False,
+        "_model_propensity": float("nan"),
+        "_selection": float("nan"),
+    }
+    return pd.DataFrame({"radius": [1.0] * n, **{k: [v] * n for k, v in nothing.items()}} | columns)
+
+
+def test_outcomes_say_what_they_stand_for_and_what_their_labels_are_worth() -> None:
+    task = tumour_task(exploration=0.02, training=Training(truths_of="answered"))
+    table = outcomes_of(
+        _weak=[0, 1, 1, 0],
+        _worth=[1.0, 0.3, 0.0, 1.0],  # the third was taken back
+        _source=["system", "signals", "signals", "system"],
+        _propensity=[float("nan"), 0.5, 0.5, float("nan")],
+        _held_back=[0, 0, 0, 1],
+        _explored=[False, False, False, True],
+        _model_propensity=[1.0, 1.0, 1.0, 0.02],
+    )
+    found = weighed(task, table)
+    assert set(found) == {"radius", "_weak", "_worth", "_stands_for"}
+    assert found["_weak"].tolist() == [False, True, False]
+    assert found["_worth"].tolist() == [1.0, 0.3, 1.0]
+    assert found["_stands_for"].tolist() == [1.0, 2.0, 50.0]
+
+
+def test_an_outcome_that_was_shown_with_no_probability_is_refused() -> None:
+    table = outcomes_of(_source=["user"], _propensity=[1.5])
+    with pytest.raises(DataError, match="cannot be weighed: a propensity is a probability"):
+        weighed(TUMOUR, table)
+
+
+def test_weak_outcomes_are_asked_for_only_where_the_task_learns_from_them() -> None:
+    assert "label != 'weak'" in query(TUMOUR)
+    weak = WeakLabels(session=timedelta(hours=1))
+    task = tumour_task(
+        signals=["impression", "click"],
+        weak_labels=weak,
+        training=Training(weak_labels="where_missing"),
+    )
+    assert "label != 'weak'" not in query(task)
