@@ -148,7 +148,7 @@ def count_predictions(task: Task, reference: Reference, columns: Columns, rows: 
     rows = rows[:: -(-len(rows) // MOST_COUNTED) or 1]
     answered = columns["status"].values[rows] == "answered"
     made = _Sums(reference, columns, rows)
-    made.add_numbers(columns, rows)
+    made.add_numbers(columns, rows)  # and what they are jointly
     for at, block in enumerate(reference.blocks):
         if block.kind == "data" and block.names is not None:
             made.add(at, block, columns[block.path].take(rows))
@@ -240,7 +240,15 @@ class _Sums:
 
     def add_numbers(self, columns: Columns, rows: Rows) -> None:
         numbers = self._reference.numbers
-        numbers.count(columns, rows, self._cells, self._wild, self._totals)
+        table = numbers.count(columns, rows, self._cells, self._wild, self._totals)
+        reference = self._reference
+        if reference.joint is None:
+            return
+        first = len(reference.blocks) - len(reference.joint)
+        for at, values in enumerate(reference.joint(table), first):
+            there = np.ones(len(values), bool)
+            cells = reference.blocks[at].count(values, there)
+            self._cells[self._starts[at] : self._starts[at + 1]] = cells
 
     def add(self, at: int, block: Block, column: Column) -> None:
         present = _valid(column)

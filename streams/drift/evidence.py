@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 KIND: dict[str, Kind] = {
     "data": "data",
+    "joint": "data",
     "prediction": "prediction",
     "score": "score",
     "target": "target",
@@ -160,6 +161,9 @@ def e_value(value: float, looks: float) -> float:
 
 def effect_of(block: Block, before: list[float], seen: list[float]) -> str:
     """What changed the most, with its unit."""
+    if block.kind == "joint":
+        far = 0.5 * float(np.abs(np.array(seen) - before).sum())
+        return f"{block.subject} go together otherwise than in training, {words.percent(far)} apart"
     if block.names is not None:
         return f"{block.subject}: {words.shares(block.names, before, seen)}"
     low, high = median(block, before), median(block, seen)

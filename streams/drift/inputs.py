@@ -53,7 +53,9 @@ class Inputs:
         looks = every / SHAPES * m * len(HORIZONS) / STEP
         self._shares = Shares(self._width, tolerance, inflation, float(np.log(max(looks, 2.0))))
         self._nulls = self._levels(policy, every / NULLS * 2 * max(m, 1))
-        self._on = np.array([block.kind in policy.kinds for block in self._blocks], bool)
+        self._on = np.array(
+            [evidence.KIND[block.kind] in policy.kinds for block in self._blocks], bool
+        )
         self._schema = "schema" in policy.kinds
         self._skew = "skew" in policy.kinds
         self._cells = np.zeros((m, self._width + 2))

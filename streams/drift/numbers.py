@@ -34,10 +34,15 @@ class Numbers:
         self._least = np.array([block.clip[0] for block in chosen])[:, None]
         self._most = np.array([block.clip[1] for block in chosen])[:, None]
 
-    def count(self, columns: Columns, rows: Rows, cells: Rows, wild: Rows, totals: Floats) -> None:
-        """Add the rows to the cells of all blocks, and set what each has of wild ones and sums."""
+    def count(
+        self, columns: Columns, rows: Rows, cells: Rows, wild: Rows, totals: Floats
+    ) -> Floats:
+        """Add the rows to the cells of all blocks, and set what each has of wild ones and sums.
+
+        Gives the (blocks, rows) numbers, NaN where there is none.
+        """
         if not self.at:
-            return
+            return np.empty((0, len(rows)))
         table = np.empty((len(self.at), len(rows)))
         cell = np.empty(table.shape, np.int64)
         for values, places, path, edges in zip(table, cell, self._paths, self._edges, strict=True):
@@ -49,6 +54,7 @@ class Numbers:
         wild[self.at] = ((table < self._low) | (table > self._high)).sum(1)
         clipped = np.clip(table, self._least, self._most)
         totals[self.at] = np.where(missing, 0.0, clipped).sum(1)
+        return table
 
 
 def _fill(values: Floats, column: Column, rows: Rows) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from schemas.features import Boolean, Category
+from streams.drift.joint import Joint
 from streams.drift.numbers import Numbers
 from streams.task import Regression, Task
 
@@ -153,6 +154,8 @@ class Reference:
             for block in (*_inputs(task, profile, more), *_others(task, profile, more))
             if block is not None
         )
+        self.joint, together = _together(self.blocks, more)
+        self.blocks += together
         self.errors = _errors(task, profile, more)
         # What the version's estimator expects of the same rows.
         self.expected_error: float | None = more.get("expected_error")
@@ -188,6 +191,22 @@ def _inputs(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> 
         )
         for feature in task.inputs
     ]
+
+
+def _together(
+    blocks: Sequence[Block], more: Mapping[str, Any]
+) -> tuple[Joint | None, tuple[Block, ...]]:
+    """The projections of the numbers, and a block for each; none where the profile has none."""
+    seen = more.get("joint")
+    numbers = [block.subject for block in blocks if block.kind == "data" and block.names is None]
+    if not seen or seen["projections"]["names"] != numbers:
+        return None, ()
+    joint, inflation = Joint.of(seen["projections"]), more.get("inflation") or {}
+    made = [
+        _block("joint", joint.words(at), f"joint.{at}", one, "", inflation)
+        for at, one in enumerate(seen["blocks"])
+    ]
+    return joint, tuple(block for block in made if block is not None)
 
 
 def _others(task: Task, profile: Mapping[str, Any], more: Mapping[str, Any]) -> list[Block | None]:

@@ -29,7 +29,7 @@ def profile(task: Task, data: Dataset, held_out: Answers) -> dict[str, Any]:
     """
     features = {
         feature.name: (
-            _category(data.frame[feature.name])
+            category(data.frame[feature.name])
             if isinstance(feature, Category)
             else numbers(data.frame[feature.name].to_numpy(float))
         )
@@ -64,7 +64,8 @@ def numbers(values: npt.NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _category(series: pd.Series) -> dict[str, Any]:
+def category(series: pd.Series) -> dict[str, Any]:
+    """The distribution of a categorical series."""
     codes = series.cat.codes.to_numpy()
     known = codes[codes >= 0]
     counts = np.bincount(known, minlength=len(series.cat.categories)) / max(len(known), 1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import Column
+from schemas.features import Boolean, Category
 from streams.drift import clusters, seasons
+from streams.drift.joint import fit_joint
 from streams.drift.reference import Block, Reference
 from streams.estimates.saved import Saved
 from streams.frame import columns_of
@@ -53,11 +56,16 @@ def usual(
         "gate_score": None if gate_scores is None else numbers(gate_scores),
         "expected_error": _expected_error(task, data, given, admitted, estimates),
     }
+    inputs = columns_of(task.inputs, data.frame, prefix="")
+    made["joint"] = joint_of(task, {name: column.values for name, column in inputs.items()})
     reference = Reference(task, "", {**profile, "drift": made})
     columns: dict[str, tuple[Column, npt.NDArray[np.int64]]] = {
-        f"features.{name}": (column, data.times_ms)
-        for name, column in columns_of(task.inputs, data.frame, prefix="").items()
+        f"features.{name}": (column, data.times_ms) for name, column in inputs.items()
     }
+    if reference.joint is not None:
+        table = _numbers_of(task, {name: column.values for name, column in inputs.items()})[1]
+        for k, values in enumerate(reference.joint(table)):
+            columns[f"joint.{k}"] = Column(values), data.times_ms
     columns["answer"] = Column(given.answer), times
     columns["truth"] = Column(data.target), data.times_ms
     if given.probability is not None:
@@ -96,15 +104,7 @@ def _errors(
     task: Task, data: Dataset, given: Answers, wrong: Mask, admitted: Mask, beyond: float
 ) -> dict[str, Any]:
     n = len(wrong)
-    edges, by_score = np.zeros(0), np.zeros(0)
-    expected = np.full(n, wrong.mean() if n else 0.0)
-    if given.probability is not None and n >= 10 * SCORE_BINS:
-        inner = np.linspace(0, 1, SCORE_BINS + 1)[1:-1]
-        edges = np.unique(np.quantile(given.probability, inner))
-        at = np.searchsorted(edges, given.probability, side="right")
-        size = np.bincount(at, minlength=len(edges) + 1)
-        by_score = (np.bincount(at, wrong, len(edges) + 1) + wrong.mean()) / (size + 1)
-        expected = by_score[at]
+    edges, by_score, expected = errors_by_score(given.probability, wrong)
     frame = data.rows(data.test)[0][admitted].reset_index(drop=True)
     columns = columns_of(task.features, frame, prefix="")
     segments: dict[str, list[float]] = {}
@@ -125,6 +125,41 @@ def _errors(
         "segments": segments,
         "inflation": clusters.of_errors(wrong.astype(np.float64), expected) if n else 1.0,
     }
+
+
+def joint_of(task: Task, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any] | None:
+    """Projections of the numbers among a table's columns, and the distribution of each."""
+    names, table = _numbers_of(task, columns)
+    joint = fit_joint(names, table)
+    if joint is None:
+        return None
+    return {"projections": joint.plain(), "blocks": [numbers(one) for one in joint(table)]}
+
+
+def _numbers_of(task: Task, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[list[str], Floats]:
+    """Inputs that are numbers, of which training had any, as rows of a table with NaN."""
+    found = {
+        feature.name: np.asarray(columns[feature.name], np.float64)
+        for feature in task.inputs
+        if not isinstance(feature, Category | Boolean) and feature.name in columns
+    }
+    kept = {name: values for name, values in found.items() if not np.isnan(values).all()}
+    return list(kept), np.array(list(kept.values())).reshape(len(kept), -1)
+
+
+def errors_by_score(probability: Floats | None, wrong: Mask) -> tuple[Floats, Floats, Floats]:
+    """Edges of bins of the probability, the error rate in each, and that of each row's bin.
+
+    Without probabilities, or with too few rows: no bins, and the rate of all.
+    """
+    n = len(wrong)
+    if probability is None or n < 10 * SCORE_BINS:
+        return np.zeros(0), np.zeros(0), np.full(n, wrong.mean() if n else 0.0)
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, SCORE_BINS + 1)[1:-1]))
+    at = np.searchsorted(edges, probability, side="right")
+    size = np.bincount(at, minlength=len(edges) + 1)
+    by_score = (np.bincount(at, wrong, len(edges) + 1) + wrong.mean()) / (size + 1)
+    return edges, by_score, by_score[at]
 
 
 def _expected_error(
