@@ -9,6 +9,7 @@ import typer
 
 from services.command.context import JsonOption
 from services.command.evaluate_labelling import labelling
+from services.command.evaluate_loop import loop
 from services.command.evaluate_weights import weights
 from services.command.output import CommandError, err, note, out, print_json, print_table, table
 
@@ -108,3 +109,4 @@ def estimates(
 
 app.command()(labelling)
 app.command()(weights)
+app.command()(loop)
