@@ -12,6 +12,7 @@ from services.command import (
     bench,
     contracts,
     demo,
+    drift,
     evaluate,
     faults,
     init,
@@ -63,6 +64,7 @@ def build() -> typer.Typer:
     )
     for command in COMMANDS:
         app.command()(command)
+    app.add_typer(drift.app, name="drift")
     app.add_typer(verify.app, name="verify")
     app.add_typer(evaluate.app, name="evaluate")
     return app

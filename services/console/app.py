@@ -82,6 +82,12 @@ def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels
     async def system(_: Request) -> Response:
         return await _answer(history.system())
 
+    async def drifts(_: Request) -> Response:
+        return await _answer(history.drifts())
+
+    async def drift(request: Request) -> Response:
+        return await _answer(history.drift(request.query_params.get("id", "")))
+
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         async with feed.running():
@@ -96,6 +102,8 @@ def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels
             Route("/api/took-over", took_over),
             Route("/api/segments", segments),
             Route("/api/system", system),
+            Route("/api/drifts", drifts),
+            Route("/api/drift", drift),
             *labels.routes(),
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import clickhouse_connect
@@ -22,6 +23,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from services.console import queries
 from services.console.metrics import QUERIES, QUERY_SECONDS
 from services.contract import Contract
+from services.drifts import about, bars, verdict
 
 log = structlog.get_logger("console.history")
 
@@ -89,6 +91,26 @@ class History:
         return await self._cached(
             ("system",), FRESH_WHOLE_S, lambda: self._rows("system", queries.SYSTEM, {})
         )
+
+    async def drifts(self) -> bytes:
+        """JSON: the newest drifts, the newest first, each with what it is about in words."""
+
+        def ask() -> Any:
+            return [_told(row) for row in self._rows("drifts", queries.DRIFTS, {})]
+
+        return await self._cached(("drifts",), FRESH_S, ask)
+
+    async def drift(self, id_: str) -> bytes:
+        """JSON: one drift with the bins of both distributions; null where there is none."""
+        if len(id_) > TEXT_MAX:
+            raise HistoryError(f"a drift's id has at most {TEXT_MAX} characters")
+
+        def ask() -> Any:
+            for row in self._rows("drift", queries.DRIFT, {"id": id_}):
+                return _told(row) | {"bars": [asdict(bar) for bar in bars(row.pop("evidence"))]}
+            return None
+
+        return await self._cached(("drift", id_), FRESH_S, ask)
 
     async def past(self, before_s: int, seconds: int) -> dict[str, list[Any]]:
         """The live charts' columns for the time before the console ran; empty if not known."""
@@ -175,6 +197,11 @@ class History:
             where = f"{self._where.get('host')}:{self._where.get('port')}"
             self._failure = f"ClickHouse ({where}) does not answer: {text[0] if text else error!r}"
         log.info("ClickHouse did not answer", error=text[:1])
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name != "evidence"}
+    return kept | {"about": about(row), "verdict": verdict(row)}
 
 
 def _is_missing(error: Exception) -> bool:

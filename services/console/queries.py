@@ -9,8 +9,8 @@ import json
 from schemas.records import template
 from schemas.topics import BY_NAME
 
-_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES = (
-    BY_NAME[name].table for name in ("metrics", "predictions", "requests", "outcomes")
+_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES, _DRIFTS = (
+    BY_NAME[name].table for name in ("metrics", "predictions", "requests", "outcomes", "drifts")
 )
 
 _MEASURES = ", ".join(
@@ -62,6 +62,28 @@ SYSTEM = """
     LIMIT 5000
 """
 """What each process did and cost, window by window of some seconds, oldest first."""
+
+DRIFTS = f"""
+    SELECT drift_id, toUnixTimestamp64Milli(detected_at) AS found, kind, subject, feature, version,
+           role, toUnixTimestamp64Milli(since) AS changed, effect, hurts, alerting, message
+    FROM {_DRIFTS}
+    ORDER BY found DESC, _offset DESC
+    LIMIT 200
+"""
+"""The newest drifts, the newest first."""
+
+DRIFT = f"""
+    SELECT drift_id, toUnixTimestamp64Milli(detected_at) AS found, kind, subject, feature, version,
+           role, toUnixTimestamp64Milli(since) AS changed, effect, hurts, alerting, message,
+           detector, statistic, value, threshold, p_value, e_value,
+           toUnixTimestamp64Milli(window_from) AS begins, toUnixTimestamp64Milli(window_to) AS ends,
+           window_size, reference, reference_size, evidence
+    FROM {_DRIFTS}
+    WHERE drift_id = {{id:String}}
+    ORDER BY _offset DESC
+    LIMIT 1
+"""
+"""All that is known of one."""
 
 PAST_COLUMNS = ("t", "requests", "predictions", "outcomes", "p50", "p99")
 

@@ -24,6 +24,7 @@ from services.supervisor.child import Child
 from streams.task import Binary, Task
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 BEGIN_MS = 1_362_096_000_000  # 1 March 2013
 PATIENCE_S = 60
 T = TypeVar("T")
@@ -225,3 +226,35 @@ def dead_letter(offset: int, **changes: Any) -> dict[str, Any]:
         "key": None,
         "value": b"\xff\xff",
     } | changes
+
+
+def drift(id_: str, **changes: Any) -> dict[str, Any]:
+    """A record of `drifts`, such as the worker writes."""
+    evidence = {"edges": [1.0, 2.5], "reference": [0.5, 0.3, 0.2], "window": [0.1, 0.3, 0.6]}
+    return {
+        "drift_id": id_,
+        "detected_at": BEGIN_MS + 5 * HOUR_MS,
+        "kind": "data",
+        "feature": "distance",
+        "version": "page-0123456789ab",
+        "statistic": "total variation",
+        "value": 0.4,
+        "threshold": 0.1,
+        "p_value": None,
+        "window_from": BEGIN_MS + 2 * HOUR_MS,
+        "window_to": BEGIN_MS + 4 * HOUR_MS,
+        "window_size": 1_200,
+        "reference": "training data of page-0123456789ab",
+        "message": "distance is another than in training",
+        "detector": "bins",
+        "subject": "distance",
+        "role": "champion",
+        "since": BEGIN_MS + 2 * HOUR_MS,
+        "e_value": 2.5e9,
+        "reference_size": 50_000,
+        "effect": "the median rose from 1.2 to 2.6 km",
+        "hurts": True,
+        "alerting": True,
+        "evidence": json.dumps(evidence),
+        **changes,
+    }

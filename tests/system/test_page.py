@@ -23,6 +23,7 @@ from tests.services.running_console import (
     DAY_MS,
     RunningConsole,
     dead_letter,
+    drift,
     model,
     prediction,
     request,
@@ -52,6 +53,14 @@ ARGUMENTS = [
 ]
 WAIT_MS = 30_000
 SINGLE = "a single outcome"
+RECORDED = {
+    "kind": "prediction",
+    "subject": "",
+    "feature": None,
+    "hurts": False,
+    "alerting": False,
+    "evidence": '{"names": ["no", "yes"], "reference": [0.8, 0.2], "window": [0.4, 0.6]}',
+}
 NOTE_TEXTS = """
     window.texts = new Map();
     const draw = CanvasRenderingContext2D.prototype.fillText;
@@ -229,7 +238,9 @@ def filled(system: System) -> System:
         "dead-letters",
         dead_letter(7, message=HOSTILE, request_id=HOSTILE, reason="<b>bold</b>"),
     )
+    system.send("drifts", drift("aaaa1111", effect=HOSTILE), drift("bbbb2222", **RECORDED))
     system.wait_for_rows("metrics", len(rows))
+    system.wait_for_rows("drifts", 2)
     system.wait_for_rows("predictions", 10)
     return system
 
@@ -298,6 +309,36 @@ def test_the_first_version_is_marked_though_it_began_before_the_axis(
     left, inner = page.evaluate("[window.texts.get('▾ v1'), window.texts.get('▾ v2')]")
     assert left is not None, "the first version has no mark"
     assert 0 < left < inner
+
+
+def test_drifts_are_listed_and_opened_with_both_distributions(filled: System, page: Page) -> None:
+    page.goto(filled.console.url)
+    rows = page.locator("#drifts tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first.locator("[data-name=What]")).to_have_text("prediction drift")
+    expect(rows.first.locator("[data-name=Verdict]")).to_have_text("recorded")
+    expect(rows.last.locator("[data-name=Verdict]")).to_have_text("alerting")
+    expect(rows.last.locator("[data-name=Since]")).to_have_text("1 Mar 2013, 02:00")
+    expect(rows.last.locator("[data-name=Effect]")).to_have_text(SHOWN)
+    assert page.locator("#drifts img, #drifts script, #drift-detail img").count() == 0
+    expect(page.locator("#drift-detail")).to_be_hidden()
+
+    page.get_by_role("button", name="data drift of distance").click()
+    expect(page.locator("#drift-facts")).to_contain_text("it hurts; alerting")
+    expect(page.locator("#drift-facts")).to_contain_text("total variation 0.4000, threshold 0.1000")
+    expect(page.locator("#drift-facts")).to_contain_text("1,200 records")
+    bins = page.locator("#drift-bars tr")
+    expect(bins).to_have_count(3)
+    expect(bins.last).to_have_text(re.compile(r"≥ 2\.5\s*20\.0 %\s*60\.0 %"))
+    assert no_sideways_scrolling(page)
+
+    page.get_by_role("button", name="prediction drift").click()
+    expect(bins.first).to_contain_text("no80.0 %40.0 %")
+    expect(page.get_by_role("button", name="prediction drift")).to_have_attribute(
+        "aria-expanded", "true"
+    )
+    page.get_by_role("button", name="prediction drift").click()
+    expect(page.locator("#drift-detail")).to_be_hidden()
 
 
 def test_one_class_alone_is_said_to_have_no_auc(filled: System, page: Page) -> None:

@@ -1,6 +1,7 @@
 // The page: follows the console's stream and hands each event to what shows it.
 
 import { $, say } from "./dom.js";
+import * as drift from "./drift.js";
 import * as format from "./format.js";
 import * as now from "./now.js";
 import * as quality from "./quality.js";
@@ -19,12 +20,14 @@ const on = {
     say("task-doc", hello.doc);
     now.start(hello);
     quality.start(hello);
+    drift.start();
     system.start();
   },
   tick(tick) {
     last = tick;
     now.tick(tick);
     quality.tick(tick);
+    drift.tick();
     system.tick();
     showShares(tick.figures.by_version);
     showProcesses(tick.processes);
