@@ -18,8 +18,8 @@ from streams.drift.policy import Drift
 from streams.drift.reference import Reference
 from streams.task import Task
 
-SHARES: Mapping[str, float] = {"concept": 0.4, "segments": 0.2, "estimate": 0.05, "inputs": 0.35}
-"""How the false alarms are divided; a group that is not looked at leaves its part unused."""
+SHARES: Mapping[str, float] = {"concept": 0.6, "segments": 0.15, "estimate": 0.05, "inputs": 0.2}
+"""How the false alarms are divided, among the groups that are looked at."""
 LEAST_SEGMENT = 200
 """Labels of the reference that a segment needs to have a detector of its own."""
 MEMORY = 3_000.0
@@ -37,33 +37,38 @@ class Family:
 
     def __init__(self, task: Task, reference: Reference, policy: Drift) -> None:
         self._task, self._reference, self._policy = task, reference, policy
-        every = float(policy.false_alarm_every)
-        self._inputs = Inputs(reference, policy, every / SHARES["inputs"])
-        errors = reference.errors
-        self._segments: list[str] = []
+        errors = reference.errors if "concept" in policy.kinds else None
+        known = (errors.segments if errors else None) or {}
+        self._segments = sorted(name for name, (n, _, _) in known.items() if n >= LEAST_SEGMENT)
+        told = reference.expected_error is not None and "estimate" in policy.kinds
+        there = {
+            "concept": errors is not None,
+            "segments": bool(self._segments),
+            "estimate": told,
+            "inputs": bool(reference.blocks),
+        }
+        total = sum(share for name, share in SHARES.items() if there[name]) or 1.0
+        every = {name: policy.false_alarm_every * total / share for name, share in SHARES.items()}
+        self._inputs = Inputs(reference, policy, every["inputs"])
         self._concept: Concept | None = None
         self._by_segment: Concept | None = None
         self._estimate: Levels | None = None
-        if errors is not None and "concept" in policy.kinds:
+        if errors is not None:
             base = np.array([[errors.size, errors.errors, errors.expected]])
-            self._concept = Concept(np.array([every / SHARES["concept"]]), base, errors.inflation)
-            known = errors.segments or {}
-            self._segments = sorted(name for name, (n, _, _) in known.items() if n >= LEAST_SEGMENT)
+            self._concept = Concept(np.array([every["concept"]]), base, errors.inflation)
             if self._segments:
                 sums = np.array([known[name] for name in self._segments], np.float64)
-                each = every / SHARES["segments"] * len(self._segments)
-                self._by_segment = Concept(
-                    np.full(len(self._segments), each), sums, errors.inflation
-                )
-        if reference.expected_error is not None and "estimate" in policy.kinds:
+                each = np.full(len(sums), every["segments"] * len(sums))
+                self._by_segment = Concept(each, sums, errors.inflation)
+        if told:
             inflation = np.array([reference.expected_inflation])
             limit = level(
-                np.array([reference.expected_error]),
+                np.array([reference.expected_error], np.float64),
                 np.array([float(reference.expected_size)]),
                 policy.harm,
                 inflation,
             )
-            self._estimate = Levels(every / SHARES["estimate"], limit, inflation)
+            self._estimate = Levels(every["estimate"], limit, inflation)
         self._now = np.zeros(4)  # answers with an expectation, errors expected; labels, errors
         self._steps = 0
 

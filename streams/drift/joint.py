@@ -51,6 +51,11 @@ class Joint:
         used = [name for name, w in zip(self.names, self._weights[at], strict=True) if w]
         return " and ".join(used) if len(used) == 2 else f"mixture {at} of {len(used)} numbers"
 
+    def moments(self, at: int) -> tuple[float, float]:
+        """Mean and standard deviation of a projection of independent standard normal numbers."""
+        weights = self._weights[at] / self._deviations[:, 0]
+        return float(-(weights * self._means[:, 0]).sum()), float(np.sqrt((weights**2).sum()))
+
     def plain(self) -> dict[str, Any]:
         """As JSON data; `of` is its inverse."""
         return {

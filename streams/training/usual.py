@@ -144,7 +144,7 @@ def _numbers_of(task: Task, columns: Mapping[str, npt.NDArray[Any]]) -> tuple[li
         if not isinstance(feature, Category | Boolean) and feature.name in columns
     }
     kept = {name: values for name, values in found.items() if not np.isnan(values).all()}
-    return list(kept), np.array(list(kept.values())).reshape(len(kept), -1)
+    return list(kept), np.array(list(kept.values())) if kept else np.zeros((0, 0))
 
 
 def errors_by_score(probability: Floats | None, wrong: Mask) -> tuple[Floats, Floats, Floats]:
