@@ -144,6 +144,16 @@ TOPICS: tuple[Topic, ...] = (
         "delete",
         "internal: partial sums of the metrics",
     ),
+    # Read once; where a worker's disk is lost, what drift is judged by begins anew with these.
+    Topic(
+        "profiles",
+        "profile",
+        "version",
+        False,
+        2 * DAY_MS,
+        "delete",
+        "internal: what each batch adds to the counts that drift is found in",
+    ),
     Topic(
         "metrics", "metric", "window, version, segment", False, _YEAR, "delete", "metrics by window"
     ),
@@ -160,7 +170,13 @@ TOPICS: tuple[Topic, ...] = (
         compact_after_ms=HOUR_MS,
     ),
     Topic(
-        "drifts", "drift", "feature", False, _YEAR, "delete", "statements that something changed"
+        "drifts",
+        "drift",
+        "version, subject",
+        False,
+        _YEAR,
+        "delete",
+        "statements that something changed",
     ),
     Topic("retrain", "retrain", "event id", False, _YEAR, "delete", "requests to train"),
     # The last record is the state. Small segments, so that the others leave.

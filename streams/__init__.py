@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schemas.features import Boolean, Category, Integer, Number
+    from streams.drift.policy import Drift
     from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
     from streams.weak_labels import Dwell, WeakLabels
 
@@ -16,6 +17,7 @@ __all__ = [
     "Binary",
     "Boolean",
     "Category",
+    "Drift",
     "Dwell",
     "Integer",
     "LastN",

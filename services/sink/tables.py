@@ -31,7 +31,7 @@ _TIME = "DateTime64(3, 'UTC')"
 _FEW_VALUES = frozenset(
     {"version", "replaces", "dataset_id", "app_version", "source", "stage", "topic", "window"}
     | {"segment", "kind", "trigger", "statistic", "reference", "previous_source", "shown_role"}
-    | {"answer", "truth", "previous_truth", "fallback"}
+    | {"answer", "truth", "previous_truth", "fallback", "detector", "subject", "role"}
 )
 FEATURES = "features"
 # The table of what no schema reads; infra/clickhouse/0001_undecodable.sql makes it.

@@ -28,6 +28,9 @@ MOST_TOLERANCE = 0.9
 LEAST_SHARE = 0.5  # records that a bin counts for which the reference had none in
 FROM_THE_START = 4
 """Looks: what shifted within the first so many was so from the version's first record on."""
+HELD = 4
+"""Looks for which a shift of inputs jointly is held back: one of them may prove to have shifted by
+itself, and that is the simpler word for it."""
 SHAPES, NULLS = 0.7, 0.3
 """How the false alarms are divided between bins, and nulls with unknown names."""
 
@@ -64,6 +67,7 @@ class Inputs:
             [NEVER, NEVER, NEVER, 0, 0], np.int64
         )  # first, last, early, records, looks
         self.wild = np.zeros(m, np.int64)
+        self._over = np.zeros(m, np.int64)  # looks for which a row has been beyond its threshold
 
     def _levels(self, policy: Drift, every: float) -> Levels:
         """Missing values of each block, then unknown names of each."""
@@ -100,7 +104,9 @@ class Inputs:
             early = last
         self._at[:] = NEVER, NEVER, early, 0, looks + 1
         width = self._width
-        for at in self._shares.look(self._cells[:, :width], self._usual, first, last):
+        for at in self._to_tell(
+            self._shares.look(self._cells[:, :width], self._usual, first, last)
+        ):
             told = self._shares.told(at)
             if self._on[at]:
                 yield self._shifted(at, told, last)
@@ -118,6 +124,24 @@ class Inputs:
                     last,
                     self._cost(self._nulls.s.size),
                 )
+
+    def _to_tell(self, rows: Sequence[int]) -> Iterator[int]:
+        """Of the rows that shifted those to tell of, each once: the caller tells between two.
+
+        Inputs jointly are told of where none of them is told of otherwise: a shift of one input is
+        one of every projection that it has a part in.
+        """
+        over = self._over + 1
+        self._over[:] = 0
+        self._over[rows] = over[rows]
+        parts = self._reference.parts
+        yield from (at for at in rows if self._blocks[at].kind != "joint")
+        for at in (at for at in rows if self._blocks[at].kind == "joint"):
+            told = np.flatnonzero(self._shares.latched).tolist()
+            if any(parts[at] & parts[other] for other in told):
+                self._shares.told(at)  # to nobody
+            elif self._over[at] >= HELD:
+                yield at
 
     def _shifted(self, at: int, told: tuple[float, int, Floats, Floats], last: int) -> Finding:
         block, early = self._blocks[at], int(self._at[2])
@@ -137,7 +161,7 @@ class Inputs:
             "shares": self._shares.state(),
             "nulls": self._nulls.state(),
             **packed({"cells": self._cells, "usual": self._usual, "at": self._at,
-                      "wild": self.wild}),
+                      "wild": self.wild, "over": self._over}),
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -148,6 +172,7 @@ class Inputs:
         self._usual = unpacked(state, "usual", self._usual)
         self._at = unpacked(state, "at", self._at)
         self.wild = unpacked(state, "wild", self.wild)
+        self._over = unpacked(state, "over", self._over)
 
 
 def _places(blocks: Sequence[Block], starts: Sequence[int], width: int) -> npt.NDArray[np.int64]:

@@ -46,9 +46,13 @@ class Joint:
     def __len__(self) -> int:
         return len(self._weights)
 
+    def parts(self, at: int) -> list[str]:
+        """The numbers that a projection is of."""
+        return [name for name, w in zip(self.names, self._weights[at], strict=True) if w]
+
     def words(self, at: int) -> str:
-        """Which numbers a projection is of."""
-        used = [name for name, w in zip(self.names, self._weights[at], strict=True) if w]
+        """Which numbers a projection is of, for a person."""
+        used = self.parts(at)
         return " and ".join(used) if len(used) == 2 else f"mixture {at} of {len(used)} numbers"
 
     def moments(self, at: int) -> tuple[float, float]:

@@ -171,6 +171,17 @@ class Reference:
         return [0, *np.cumsum([block.width for block in self.blocks], dtype=int).tolist()]
 
     @cached_property
+    def parts(self) -> list[frozenset[str]]:
+        """Of each block the inputs that it is of; none of the answers, scores and truths."""
+        joint, first = self.joint, len(self.blocks) - len(self.joint or ())
+        return [
+            frozenset([block.subject])
+            if block.kind == "data"
+            else frozenset(joint.parts(at - first) if joint and block.kind == "joint" else ())
+            for at, block in enumerate(self.blocks)
+        ]
+
+    @cached_property
     def numbers(self) -> Numbers:
         """The inputs that are numbers, to be counted together."""
         return Numbers(self.blocks, self.starts)

@@ -1,0 +1,51 @@
+"""A finding as a record of ``drifts``."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from streams.drift.finding import Finding
+
+ANSWERING = ("champion", "canary", "candidate")
+"""Roles whose answers somebody gets."""
+
+
+def record(finding: Finding, drift_id: str, role: str, now_ms: int) -> dict[str, Any]:
+    """The record of a finding. role: the version's. now_ms: the worker's clock."""
+    about = f"{finding.kind} drift" + (f" of {finding.subject}" if finding.subject else "")
+    since = datetime.fromtimestamp(finding.since / 1000, UTC)
+    is_input = finding.kind in ("data", "skew", "schema") and bool(finding.subject)
+    return {
+        "drift_id": drift_id,
+        "detected_at": now_ms,
+        "kind": finding.kind,
+        "feature": finding.subject if is_input else None,
+        "version": finding.version,
+        "statistic": finding.statistic,
+        "value": finding.value,
+        "threshold": finding.threshold,
+        "p_value": finding.p_value,
+        "window_from": finding.window_from,
+        "window_to": finding.window_to,
+        "window_size": finding.window_size,
+        "reference": f"training data of {finding.version}",
+        "message": f"{about} since {since:%Y-%m-%d %H:%M} UTC: {finding.effect}",
+        "detector": finding.detector,
+        "subject": finding.subject,
+        "role": role,
+        "since": finding.since,
+        "e_value": finding.e_value,
+        "reference_size": finding.reference_size,
+        "effect": finding.effect,
+        "hurts": finding.hurts,
+        "alerting": is_alerting(finding, role),
+        "evidence": json.dumps(finding.distributions) if finding.distributions else "",
+    }
+
+
+def is_alerting(finding: Finding, role: str) -> bool:
+    """Whether a person is to hear of it: not where it does no harm, nor of a version whose
+    answers nobody gets."""
+    return role in ANSWERING and finding.hurts is not False
