@@ -77,11 +77,13 @@ def estimates(
     """Estimate metrics without labels on NannyML's data sets and the flights, as NannyML does.
 
     NannyML runs in an environment of its own, made on the first run. The last line printed with
-    --json is one object {data set: {metric: {weir_mae, nannyml_mae}}}.
+    --json is one object {data set: {metric: {weir_mae, nannyml_mae}}}, of the metrics that NannyML
+    estimates. The line before it has log loss, which it does not estimate, beside what follows from
+    the probabilities that its CBPE calibrates: {"derived": {data set: {...}}}.
     """
     from services.evaluate.comparison import NAMES, compare
     from services.evaluate.peer import PeerError
-    from services.evaluate.report import ReportError, plain, renew
+    from services.evaluate.report import DERIVED, ReportError, derived, plain, renew
 
     names = tuple(name for name in data.split(",") if name) or NAMES
     unknown = sorted(set(names) - set(NAMES))
@@ -97,14 +99,17 @@ def estimates(
     except (PeerError, ReportError) as error:
         raise CommandError(str(error)) from error
     if as_json:
+        print_json({"derived": derived(found)})
         print_json(plain(found))
         return
     shown = table("data set", "metric", "Weir off by", "NannyML off by", right=("Weir off by",))
     for name, metrics in found.items():
         for metric, one in metrics.items():
-            shown.add_row(name, metric, f"{one.weir_mae:.5f}", f"{one.nannyml_mae:.5f}")
+            theirs = f"{one.nannyml_mae:.5f}{' *' if metric in DERIVED else ''}"
+            shown.add_row(name, metric, f"{one.weir_mae:.5f}", theirs)
     print_table(shown)
-    out.print("mean absolute error of the estimates over the chunks")
+    out.print("mean absolute error of the estimates over the chunks; * NannyML has no estimate: it")
+    out.print("is what follows from the probabilities that its CBPE calibrates")
 
 
 app.command()(labelling)

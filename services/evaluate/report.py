@@ -17,22 +17,58 @@ class ReportError(ValueError):
     """The page has no place for the figures."""
 
 
+DERIVED = ("log_loss",)
+"""Metrics that NannyML does not estimate: what stands on its side is what follows from the
+probabilities that its CBPE calibrates, and no figure of NannyML's."""
+
+
 def plain(found: Found) -> dict[str, dict[str, dict[str, float]]]:
-    """{data set: {metric: {weir_mae, nannyml_mae}}}."""
+    """{data set: {metric: {weir_mae, nannyml_mae}}}, of the metrics that NannyML estimates."""
+    return _both(_some(found, derived=False), "nannyml_mae")
+
+
+def derived(found: Found) -> dict[str, dict[str, dict[str, float]]]:
+    """{data set: {metric: {weir_mae, from_cbpe_probabilities_mae}}}, of those that it does not."""
+    return _both(_some(found, derived=True), "from_cbpe_probabilities_mae")
+
+
+def _some(found: Found, derived: bool) -> Found:
+    chosen = {
+        name: {metric: one for metric, one in metrics.items() if (metric in DERIVED) == derived}
+        for name, metrics in found.items()
+    }
+    return {name: metrics for name, metrics in chosen.items() if metrics}
+
+
+def _both(found: Found, theirs: str) -> dict[str, dict[str, dict[str, float]]]:
     return {
         name: {
-            metric: {"weir_mae": one.weir_mae, "nannyml_mae": one.nannyml_mae}
+            metric: {"weir_mae": one.weir_mae, theirs: one.nannyml_mae}
             for metric, one in metrics.items()
         }
         for name, metrics in found.items()
     }
 
 
-def table(found: Found) -> str:
-    """The comparison as a table in Markdown."""
+def tables(found: Found) -> str:
+    """The comparison in Markdown: what NannyML estimates, and what follows from its calibration."""
+    own = _table(_some(found, derived=False), "NannyML")
+    more = _some(found, derived=True)
+    if not more:
+        return own
+    return "\n\n".join([own, _DERIVED_WORDS, _table(more, "CBPE's probabilities")])
+
+
+_DERIVED_WORDS = (
+    "Log loss, which NannyML does not estimate; what stands beside Weir's is the expected loss "
+    "under the probabilities that CBPE calibrates:"
+)
+
+
+def _table(found: Found, theirs: str) -> str:
     lines = [
-        "| data set | metric | chunks | realised, mean | Weir off by | NannyML off by "
-        "| Weir / NannyML | realised within Weir's bar | trusted chunks | off by on these |",
+        f"| data set | metric | chunks | realised, mean | Weir off by | {theirs} off by "
+        f"| Weir / {theirs} | realised within Weir's bar | trusted chunks | off by on these |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, metrics in found.items():
@@ -61,7 +97,7 @@ def renew(page: Path, found: Found) -> None:
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    page.write_text(f"{before}{BEGIN}\nMeasured on {day}.\n\n{table(found)}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\nMeasured on {day}.\n\n{tables(found)}\n{END}{after}")
 
 
 def _number(value: float) -> str:

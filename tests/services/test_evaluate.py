@@ -5,13 +5,18 @@ import pandas as pd
 import pytest
 
 from services.evaluate.comparison import Compared
-from services.evaluate.report import BEGIN, END, ReportError, plain, renew
+from services.evaluate.report import BEGIN, END, ReportError, derived, plain, renew
 from services.evaluate.sets import MONTHLY, Bundled
 from services.evaluate.weir import estimate
 from tests.services.command_line import weir
 from tests.streams.test_estimates import clicks
 
-FOUND = {"some": {"accuracy": Compared(3, 0.9, 0.01, 0.02, 0.95, 2, 0.005)}}
+FOUND = {
+    "some": {
+        "accuracy": Compared(3, 0.9, 0.01, 0.02, 0.95, 2, 0.005),
+        "log_loss": Compared(3, 0.5, 0.03, 0.04, 0.95, 2, 0.005),
+    }
+}
 
 
 def test_figures_go_between_the_marks_of_the_page(tmp_path: Path) -> None:
@@ -22,7 +27,10 @@ def test_figures_go_between_the_marks_of_the_page(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
-    assert "| some | accuracy | 3 | 0.9000 | 0.0100 | 0.0200 | 0.50 | 95% | 2 | 0.0050 |" in text
+    own, derived_ones = text.split("Log loss, which NannyML does not estimate")
+    assert "| some | accuracy | 3 | 0.9000 | 0.0100 | 0.0200 | 0.50 | 95% | 2 | 0.0050 |" in own
+    assert "log_loss" not in own
+    assert "| some | log_loss | 3 | 0.5000 | 0.0300 | 0.0400 | 0.75 |" in derived_ones
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
@@ -31,6 +39,12 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="lacks the marks"):
         renew(page, FOUND)
     assert page.read_text() == "nothing"
+
+
+def test_a_metric_that_nannyml_does_not_estimate_is_not_said_to_be_its_own() -> None:
+    assert derived(FOUND) == {
+        "some": {"log_loss": {"weir_mae": 0.03, "from_cbpe_probabilities_mae": 0.04}}
+    }
 
 
 def test_the_last_line_holds_both_sides_by_set_and_metric() -> None:
