@@ -19,7 +19,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import socket
 import string
 import subprocess
 import sys
@@ -30,6 +29,8 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+
+from services.ports import free_port
 
 INFRA = Path(__file__).resolve().parent.parent / "infra" / "broker"
 JARS = INFRA / "lib"
@@ -209,14 +210,6 @@ class Broker:
                 f"the broker's data folder {self.data} cannot be formatted{hint}:\n"
                 f"{done.stderr.strip()}"
             )
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def find_java() -> str:

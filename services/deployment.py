@@ -6,17 +6,15 @@ so that a command in another terminal finds it without being told.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import socket
-import tempfile
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
 
 from services.contract import Contract, recorded, recorded_tasks
+from services.ports import reserve
 from streams.settings import Settings
 
 RECORDED = ("task", "bootstrap", "clickhouse_host", "clickhouse_port", "console_port")
@@ -66,17 +64,9 @@ def current_contract(settings: Settings, name: str | None = None) -> Contract | 
 
 
 class Ports:
-    """Ports of 127.0.0.1 for one start, each held for as long as this object lives.
-
-    Between the look whether a port is free and the moment a server listens on it lie seconds in
-    which another deployment might start: so each takes a lock (``flock``) by the port's number,
-    which the kernel lets go of when its process ends, however it ends.
-    """
+    """Ports of 127.0.0.1 for one start, each held for as long as this object lives."""
 
     def __init__(self) -> None:
-        # A folder a user: nobody else can take or hold our locks.
-        self._folder = Path(tempfile.gettempdir()) / f"weir-ports-{os.getuid()}"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         self._held: dict[int, IO[bytes]] = {}
 
     def take(self, wanted: int, explicit: bool, what: str) -> int:
@@ -95,31 +85,10 @@ class Ports:
         raise DeploymentError(f"{what}: no free port from {wanted} to {wanted + PORTS_TRIED}")
 
     def _lock(self, port: int) -> bool:
-        if port in self._held:
-            return False
-        file = (self._folder / str(port)).open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
-        if not is_free(port):
-            file.close()
-            return False
-        self._held[port] = file
-        return True
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of 127.0.0.1 now."""
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are still winding down is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        lock = None if port in self._held else reserve(port)
+        if lock is not None:
+            self._held[port] = lock
+        return lock is not None
 
 
 def answers(bootstrap: str, timeout_s: float = 0.5) -> bool:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from services.broker import free_port
 from services.contract import Contract
+from services.ports import free_port
 from services.supervisor import ProcessSpec, read_run_state
 from services.supervisor.child import Child
 from streams.settings import Settings

@@ -21,8 +21,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from schemas.codec import Codec
 from services import contract as contracts
 from services.admin import create_topics
-from services.broker import Broker, free_port
+from services.broker import Broker
 from services.contract import Contract
+from services.ports import free_port
 from services.supervisor.child import Child
 from streams.bundle import save_bundle
 from streams.codecs import codecs
