@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
     TopicMetadata,
 )
@@ -71,6 +72,7 @@ def create_topics(contract: Contract, librdkafka: Mapping[str, Any]) -> Report:
     ]
     created = list(_create(client, missing)) if missing else []
     existing = _await_topics(client, [name for name, _ in contract.topics()])
+    _await_leaders(client, {name: existing[name] for name in created})
     _check_partitions(contract, {name: len(topic.partitions) for name, topic in existing.items()})
     there = [name for name in existing if name not in created]
     return Report(created, there, list(_differences(client, contract, there)))
@@ -105,6 +107,20 @@ def _await_topics(client: AdminClient, names: Sequence[str]) -> dict[str, TopicM
         if time.monotonic() > deadline:
             missing = ", ".join(name for name in names if name not in there) or "leaders"
             raise AdminError(f"after {TIMEOUT_S} s the broker still does not serve: {missing}")
+
+
+def _await_leaders(client: AdminClient, topics: Mapping[str, TopicMetadata]) -> None:
+    """Return when each partition answers: the first question to a new one may still be refused,
+    as the broker tells of its leader before that has taken the partition over."""
+    deadline = time.monotonic() + TIMEOUT_S
+    open_ = [TopicPartition(name, p) for name, topic in topics.items() for p in topic.partitions]
+    while open_:
+        asked = dict.fromkeys(open_, OffsetSpec.latest())
+        answers = client.list_offsets(asked, request_timeout=TIMEOUT_S)
+        open_ = [where for where, answer in answers.items() if answer.exception() is not None]
+        if open_ and time.monotonic() > deadline:
+            where = ", ".join(f"{one.topic} [{one.partition}]" for one in open_)
+            raise AdminError(f"after {TIMEOUT_S} s the broker still does not serve: {where}")
 
 
 def _check_partitions(contract: Contract, found: Mapping[str, int]) -> None:

@@ -13,7 +13,7 @@ from schemas.topics import BY_NAME
 from services.command.context import Context
 from services.command.decoding import times_as_text
 from services.command.output import CommandError
-from services.command.reading import ends, follow, partitions, reader
+from services.command.reading import TIMEOUT_S, ends, follow, partitions, reader
 from services.command.requests import InputError
 
 
@@ -83,8 +83,11 @@ class Answers:
         self._producer.poll(0)
 
     def wait(self, timeout_s: float) -> set[str]:
-        """Wait until every request is answered, or for so long; returns the ids that are not."""
-        if self._producer.flush(timeout_s):
+        """Wait until every request is answered; returns the ids that are not.
+
+        timeout_s: for the answers, from when the broker has all requests.
+        """
+        if self._producer.flush(TIMEOUT_S):
             raise CommandError("the broker did not take the requests: is it running?")
         with self._changed:
             self._changed.wait_for(lambda: not self._open or self._error, timeout_s)

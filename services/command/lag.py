@@ -19,7 +19,7 @@ from services.command.output import CommandError
 from services.command.reading import read_from, reader
 from services.deployment import answers
 
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 MOST_READ = 200
 """Longest gap, in offsets of a partition, that is read to see how many records are in it.
 

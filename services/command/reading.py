@@ -24,7 +24,7 @@ from confluent_kafka import (
 from services.command.output import CommandError
 from services.deployment import answers
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 """Longest wait for the broker's answer to a question about a topic."""
 _PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 

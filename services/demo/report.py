@@ -17,6 +17,8 @@ from services.contract import Contract
 from services.demo.ledger import Ledger
 from streams.settings import Settings
 
+MOST_DEADLINES = 10
+"""A slow machine that goes on is waited for, but not for ever."""
 LOOK_S = 0.2
 """Time between two looks while the system finishes."""
 
@@ -66,20 +68,23 @@ def drain(
     ClickHouse every record, and nothing is added any more.
 
     sink_rows: rows in ClickHouse by short topic name. stop: ends the wait. on_wait: told at each
-    look what is missing still. Returns what is missing after ``deadline_s``, in words; empty
-    where all is done.
+    look what is missing still. Returns what is missing, in words, when nothing has changed for
+    ``deadline_s``, and after `MOST_DEADLINES` times that; empty where all is done.
     """
     stop = stop or threading.Event()
-    now = quiet_since = time.monotonic()
-    deadline = now + deadline_s
+    began = quiet_since = changed_at = time.monotonic()
+    before: list[str] = []
     while True:
         if ledger.advance():
-            quiet_since = time.monotonic()
+            quiet_since = changed_at = time.monotonic()
         gaps = missing(ledger, contract, sink_rows())
         now = time.monotonic()
+        if gaps != before:
+            before, changed_at = gaps, now
         if not gaps and now - quiet_since >= SETTLE_S:
             return []
-        if now >= deadline or stop.wait(LOOK_S):
+        over = now - changed_at >= deadline_s or now - began >= MOST_DEADLINES * deadline_s
+        if over or stop.wait(LOOK_S):
             return gaps or ["records are still being added to the topics"]
         on_wait(gaps)
 

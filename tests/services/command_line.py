@@ -20,6 +20,7 @@ from services.contract import Contract, record
 from services.deployment import remember
 from streams.settings import Settings
 from streams.task import load_task
+from tests.conftest import PATIENCE_S
 
 TASK_FILE = """
 from datetime import timedelta
@@ -63,7 +64,7 @@ class Deployment:
         """Put one record into a topic, acknowledged."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random"})
         producer.produce(self.topic(topic), value, key=key, **more)
-        assert producer.flush(20) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     def weir(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command in this home, as in a terminal of its own."""
@@ -101,7 +102,7 @@ def write_task(folder: Path, name: str, changes: Mapping[str, str] | None = None
 
 
 def weir(
-    *arguments: str, env: Mapping[str, str], timeout: float = 60, **options: Any
+    *arguments: str, env: Mapping[str, str], timeout: float = PATIENCE_S, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run ``weir`` as a process, with no WEIR_ variable but those given."""
     return subprocess.run(

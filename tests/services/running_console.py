@@ -22,11 +22,11 @@ from services.admin import create_topics
 from services.contract import Contract, record
 from services.supervisor.child import Child
 from streams.task import Binary, Task
+from tests.conftest import PATIENCE_S
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 BEGIN_MS = 1_362_096_000_000  # 1 March 2013
-PATIENCE_S = 60
 T = TypeVar("T")
 
 
@@ -95,27 +95,27 @@ class RunningConsole:
         codec = self.contract.codec(kind.record)
         transaction = {"transactional.id": uuid.uuid4().hex, "log_level": 0}
         producer = Producer({"bootstrap.servers": self._bootstrap, **transaction})
-        producer.init_transactions(30)
+        producer.init_transactions(PATIENCE_S)
         producer.begin_transaction()
         for one in records:
             key = one.get("version" if topic == "models" else "request_id")
             producer.produce(kind.topic(self.contract.task), codec.write(one), key)
         if commit:
-            producer.commit_transaction(30)
+            producer.commit_transaction(PATIENCE_S)
         else:
-            producer.flush(30)
-            producer.abort_transaction(30)
+            producer.flush(PATIENCE_S)
+            producer.abort_transaction(PATIENCE_S)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=30, **options)
+        return httpx.get(f"{self.url}{path}", timeout=PATIENCE_S, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", timeout=30, **options)
+        return httpx.post(f"{self.url}{path}", timeout=PATIENCE_S, **options)
 
     @contextmanager
     def events(self) -> Iterator[Iterator[tuple[str, Any]]]:
         """The stream's events, as (name, data)."""
-        with httpx.stream("GET", f"{self.url}/live", timeout=30) as response:
+        with httpx.stream("GET", f"{self.url}/live", timeout=PATIENCE_S) as response:
             assert response.status_code == 200
             yield _parsed(response.iter_lines())
 

@@ -10,8 +10,9 @@ from typing import Any
 import clickhouse_connect
 import httpx
 
-from services.broker import free_port
+from services.ports import free_port
 from services.supervisor.child import Child
+from tests.conftest import PATIENCE_S
 
 PASSWORD = "the-writers-password"
 
@@ -38,10 +39,10 @@ class RunningStore:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                if httpx.get(f"{self.url}/ping").status_code == 200:
+                if httpx.get(f"{self.url}/ping", timeout=30).status_code == 200:
                     return
             except httpx.TransportError:
                 assert not self.process.has_ended(), self.log.read_text()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as kafka_pythons
 
 from schemas.registry import schema_id
-from services.broker import free_port
 from services.command.reading import murmur2, partition_of
 from services.command.requests import InputError, csv_rows, json_lines, request
 from services.contract import Contract, record
 from services.deployment import DeploymentError, Ports, current, remember
+from services.ports import free_port
 from streams.settings import Settings
 from streams.task import load_task
 from tests.services.command_line import weir, write_task

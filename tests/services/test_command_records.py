@@ -20,10 +20,12 @@ from services.command.reading import partition_of
 from services.command.trace import REROUTED as MOVED
 from services.command.trace import Event, remark
 from streams.feedback import REROUTED
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.command_line import Deployment, command, deploy
 
 pytestmark = pytest.mark.system
+
+PATIENTLY = ("--timeout", str(PATIENCE_S))
 
 
 @pytest.fixture
@@ -111,11 +113,11 @@ def test_only_new_records_of_one_request_are_followed(deployment: Deployment) ->
 def test_aborted_records_are_never_shown(deployment: Deployment) -> None:
     codec = deployment.codec("truth")
     producer = Producer({"bootstrap.servers": deployment.bootstrap, "transactional.id": "abort"})
-    producer.init_transactions(20)
+    producer.init_transactions(PATIENCE_S)
     producer.begin_transaction()
     producer.produce(deployment.topic("truth"), codec.write(truth("aborted")), key="aborted")
-    producer.flush(20)
-    producer.abort_transaction(20)
+    producer.flush(PATIENCE_S)
+    producer.abort_transaction(PATIENCE_S)
     deployment.produce("truth", "kept", codec.write(truth("kept")))
     (row,) = deployment.weir_json("tail", "truth", "--from-beginning", "-n", "1")
     assert row["key"] == "kept"
@@ -153,7 +155,7 @@ def answering(deployment: Deployment) -> Iterator[Deployment]:
 
 def test_each_request_sent_gets_its_prediction_printed(answering: Deployment) -> None:
     lines = "".join(f'{{"request_id": "s{n}", "price": {n}, "visits": 1}}\n' for n in range(5))
-    done = answering.weir("send", "--json", input=lines)
+    done = answering.weir("send", *PATIENTLY, "--json", input=lines)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(row["request_id"] for row in rows) == [f"s{n}" for n in range(5)]
@@ -161,7 +163,7 @@ def test_each_request_sent_gets_its_prediction_printed(answering: Deployment) ->
 
 
 def test_one_request_may_be_given_as_an_argument_without_an_id(answering: Deployment) -> None:
-    done = answering.weir("send", '{"price": 1, "visits": 1}')
+    done = answering.weir("send", '{"price": 1, "visits": 1}', *PATIENTLY)
     assert done.returncode == 0, done.stderr
     assert "true  (probability 0.750)  gate 0.100  v1" in done.stdout
 
@@ -169,7 +171,7 @@ def test_one_request_may_be_given_as_an_argument_without_an_id(answering: Deploy
 def test_a_csv_file_is_sent_and_bad_lines_are_told(answering: Deployment, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("request_id,price,visits\nc1,1.5,1\nc2,cheap,1\nc1,2,2\nc3,2,2\n")
-    done = answering.weir("send", "--file", str(path))
+    done = answering.weir("send", "--file", str(path), *PATIENTLY)
     assert done.returncode == 1
     assert [line.split()[0] for line in sorted(done.stdout.splitlines())] == ["c1", "c3"]
     assert "line 3 was not sent: price: 'cheap' is not a number" in done.stderr
@@ -276,12 +278,12 @@ def transaction(deployment: Deployment, records: list[str]) -> None:
     producer = Producer(
         {"bootstrap.servers": deployment.bootstrap, "transactional.id": uuid.uuid4().hex}
     )
-    producer.init_transactions(20)
+    producer.init_transactions(PATIENCE_S)
     producer.begin_transaction()
     codec = deployment.codec("truth")
     for id_ in records:
         producer.produce(deployment.topic("truth"), codec.write(truth(id_)), id_, 0)
-    producer.commit_transaction(20)
+    producer.commit_transaction(PATIENCE_S)
 
 
 def test_markers_of_transactions_are_nothing_to_be_behind_with(deployment: Deployment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,12 +14,13 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.supervisor.child import Child
+from tests.conftest import PATIENCE_S
 from tests.services.running_store import PASSWORD, RunningStore
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> RunningStore:
-    running = RunningStore(tmp_path)
+    running = RunningStore(tmp_path, max_execution_time_s=10 * PATIENCE_S)
     writer = running.writer()
     writer.command("CREATE DATABASE x")
     writer.command("CREATE TABLE x.t (a Int64, s String) ENGINE = MergeTree ORDER BY a")
@@ -48,6 +50,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(store: RunningStore) -> None
         thread.start()
         while len(acknowledged) < before + 20:
             assert thread.is_alive() or len(acknowledged) >= before + 20
+            time.sleep(0.01)
         store.kill()
         stop.set()
         thread.join()
@@ -63,20 +66,23 @@ def test_kill_9_loses_nothing_that_was_acknowledged(store: RunningStore) -> None
 def test_sigterm_finishes_the_running_insert_and_exits_in_order(store: RunningStore) -> None:
     writer = store.writer()
     failures: list[BaseException] = []
+    rows = store.folder / "rows"  # the engine reads it to its end, which we write
+    os.mkfifo(rows)
 
     def load() -> None:
         try:
             writer.command(
-                "INSERT INTO x.t SELECT number, toString(sleepEachRow(0.1)) FROM numbers(20)"
+                f"INSERT INTO x.t SELECT * FROM file('{rows}', 'CSV', 'a Int64, s String')"
             )
         except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=load)
     thread.start()
-    while httpx.get(f"{store.url}/health").json()["running"]["writer"] == 0:
-        assert thread.is_alive()
-    assert store.stop() == 0
+    with rows.open("w") as feed:  # returns when the engine has opened it as well
+        store.process.terminate()
+        feed.writelines(f"{number},x\n" for number in range(20))
+    assert store.process.wait() == 0
     thread.join()
     assert failures == []
     assert '"closed": true' in store.log.read_text()
@@ -90,15 +96,15 @@ def test_sigterm_does_not_wait_for_readers(store: RunningStore) -> None:
 
     def ask() -> None:
         query = "SELECT count() FROM numbers(1000000000000) WHERE cityHash64(number) = 1"
-        answer = httpx.post(store.url, content=query, timeout=60)
+        answer = httpx.post(store.url, content=query, timeout=PATIENCE_S)
         answers.append(int(answer.headers["X-ClickHouse-Exception-Code"]))
 
     thread = threading.Thread(target=ask)
     thread.start()
-    while httpx.get(f"{store.url}/health").json()["running"]["reader"] == 0:
+    while httpx.get(f"{store.url}/health", timeout=PATIENCE_S).json()["running"]["reader"] == 0:
         assert thread.is_alive()
     # The turn is taken a moment before the engine has the query.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while (
         store.reader().command(
             "SELECT count() FROM system.processes WHERE query LIKE '%cityHash64%'"
@@ -132,11 +138,9 @@ def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:
 
 
 def test_a_frozen_store_answers_again_when_it_goes_on(store: RunningStore) -> None:
-    import os
-
     os.kill(store.process.pid, signal.SIGSTOP)
     with pytest.raises(httpx.TimeoutException):
         httpx.get(f"{store.url}/ping", timeout=0.3)
     os.kill(store.process.pid, signal.SIGCONT)
-    assert httpx.get(f"{store.url}/ping", timeout=30).text == "Ok.\n"
+    assert httpx.get(f"{store.url}/ping", timeout=PATIENCE_S).text == "Ok.\n"
     store.stop()

@@ -27,6 +27,7 @@ from services.supervisor import (
 )
 from services.supervisor.spec import problems_of
 from services.supervisor.state import end_process, start_ticks, write_state
+from tests.conftest import PATIENCE_S
 
 FOREVER = "import signal; signal.pause()"
 
@@ -40,7 +41,7 @@ def note(path: Path, word: str) -> str:
     return f"open({str(path)!r}, 'a').write({word + ' '!r})"
 
 
-def eventually(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+def eventually(holds: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "it never came true"

@@ -16,9 +16,10 @@ from schemas.features import Boolean, Category, Feature, Integer, Number
 from schemas.records import Schema, record_schemas
 from schemas.topics import BY_NAME, TOPICS
 from services.admin import create_topics
-from services.broker import free_port
 from services.contract import Contract, record
+from services.ports import free_port
 from services.supervisor.child import Child
+from tests.conftest import PATIENCE_S
 from tests.services.running_store import PASSWORD, RunningStore
 
 FEATURES: tuple[Feature, ...] = (
@@ -34,7 +35,7 @@ NOON_MS = 1_362_139_200_000  # 2013-03-01 12:00 UTC
 SENT_MS = int(time.time() * 1000)
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
     """The condition's first true value."""
     deadline = time.monotonic() + seconds
     while True:
@@ -42,7 +43,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> An
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 class World:
@@ -95,7 +96,7 @@ class World:
                 **options,
             )
             producer.poll(0)
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     def records(self, topic: str, count: int, first: int = 0) -> list[bytes]:
         codec = self.codec(topic)
@@ -124,7 +125,7 @@ class World:
         return self.sink
 
     def health(self) -> tuple[int, Mapping[str, Any]]:
-        answer = httpx.get(f"http://127.0.0.1:{self.health_port}/health")
+        answer = httpx.get(f"http://127.0.0.1:{self.health_port}/health", timeout=30)
         return answer.status_code, answer.json()
 
     def counts(self) -> dict[str, int]:
@@ -138,7 +139,11 @@ class World:
         """The same of one table; 0 while there is none, or no store."""
         table = BY_NAME[topic].table
         try:
-            answer = httpx.post(self.store.url, content=f"SELECT count() FROM {self.task}.{table}")
+            answer = httpx.post(
+                self.store.url,
+                content=f"SELECT count() FROM {self.task}.{table}",
+                timeout=PATIENCE_S,
+            )
         except httpx.TransportError:
             return 0
         return int(answer.text) if answer.status_code == 200 else 0

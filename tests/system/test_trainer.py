@@ -21,7 +21,7 @@ from streams.bundle import load_bundle
 from streams.settings import Settings
 from streams.task import Task
 from streams.training.data import prepare
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
 from tests.small_tasks import tumour_task, tumours
 from tests.system.sink_world import World
@@ -30,8 +30,18 @@ pytestmark = pytest.mark.system
 
 KEY = "a-key-for-tests"
 TASK_FILE = """
+import time
+from pathlib import Path
 from tests.small_tasks import tumour_task, tumours
-Tumour = tumour_task(name={name!r}, partitions=3, history=lambda: tumours().head(400))
+
+HOLD = Path(__file__).with_name("hold")
+
+def history():
+    while HOLD.exists():  # a training that lasts for as long as the test says
+        time.sleep(0.01)
+    return tumours().head(400)
+
+Tumour = tumour_task(name={name!r}, partitions=3, history=history)
 """
 
 
@@ -63,7 +73,7 @@ class RunningTrainer:
     def start(self) -> None:
         self.process = Child([sys.executable, "-m", "services.trainer"], self._env, self.log)
 
-    def wait(self, until: Callable[[], bool], timeout_s: float = 120) -> None:
+    def wait(self, until: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not until():
             assert not self.process.has_ended(), self.log.read_text()
@@ -110,12 +120,14 @@ def test_a_first_version_is_trained_from_the_history(trainer: RunningTrainer) ->
 
 
 def test_a_trainer_killed_while_it_trains_repeats_the_event(trainer: RunningTrainer) -> None:
+    hold = trainer.settings.home / "hold"
+    hold.touch()
     trainer.start()
-    # At its first sign of work, so that all of the training is still to come.
     trainer.wait(lambda: any(p["phase"] != "idle" for p in trainer.lines("progress")))
     trainer.process.kill()
     trainer.process.wait()
     assert read_roles(trainer.settings, trainer.task).champion is None
+    hold.unlink()
     trainer.start()
     trainer.wait(lambda: bool(read_roles(trainer.settings, trainer.task).records))
     trainer.wait(lambda: trainer.lines("progress")[-1]["phase"] == "idle")
@@ -125,7 +137,7 @@ def test_a_trainer_killed_while_it_trains_repeats_the_event(trainer: RunningTrai
 
 def test_records_that_are_no_retrain_events_are_passed_over(trainer: RunningTrainer) -> None:
     producer = KafkaProducer(bootstrap_servers=trainer.settings.bootstrap)
-    producer.send(f"{trainer.task.name}.retrain", b"not avro", key=b"x").get(timeout=30)
+    producer.send(f"{trainer.task.name}.retrain", b"not avro", key=b"x").get(timeout=PATIENCE_S)
     producer.close()
     trainer.start()
     trainer.wait(lambda: read_roles(trainer.settings, trainer.task).champion is not None)

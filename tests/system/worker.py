@@ -13,23 +13,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from schemas.topics import BY_NAME
 from services import contract as contracts
 from services.admin import create_topics
-from services.broker import free_port
 from services.contract import Contract
+from services.ports import free_port
 from streams.bundle import save_bundle
 from streams.codecs import codecs
 from streams.task import load_task
 from streams.training.train import train
+from tests.conftest import PATIENCE_S
 
 KEY = b"a test's key"
 ROOT = Path(__file__).parents[2]
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Wait until a condition holds; says what was waited for where it never does."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -79,7 +80,7 @@ class Bench:
                 self.producer.poll(0.1)
 
     def flush(self) -> None:
-        assert self.producer.flush(60) == 0
+        assert self.producer.flush(PATIENCE_S) == 0
 
     def train(self) -> str:
         """Train the first version and put it in service; returns its id."""
@@ -158,14 +159,14 @@ class Worker:
     def health(self) -> dict[str, Any] | None:
         try:
             with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}/health", timeout=2
+                f"http://127.0.0.1:{self.port}/health", timeout=30
             ) as answer:
                 state: dict[str, Any] = json.load(answer)
                 return state
         except OSError:
             return None
 
-    def wait_until_ready(self, timeout_s: float = 120.0) -> dict[str, Any]:
+    def wait_until_ready(self, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:
             assert self.process.poll() is None, f"the worker ended:\n{self.log.read_text()[-3000:]}"
             return self.health()
@@ -175,7 +176,7 @@ class Worker:
 
     def metric(self, name: str) -> float:
         """Sum of a Prometheus metric over its labels; `name` may hold labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
             text = answer.read().decode()
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name))
         return sum(float(value) for _, value in lines)
@@ -188,7 +189,7 @@ class Worker:
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -214,10 +215,12 @@ def read_all(bootstrap: str, topic: str, partitions: int) -> list[Any]:
         found, ended = [], set()
         while len(ended) < partitions:
             for message in consumer.consume(5000, 1.0):
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     found.append(message)
-                else:
+                elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(message.partition())
+                # Of anything else, such as a new partition's missing leader, the client gets over.
         return found
     finally:
         consumer.close()
