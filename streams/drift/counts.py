@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import Column, Columns
+from streams.drift.numbers import positions
 from streams.drift.policy import Drift
 from streams.drift.rates import GRID
 from streams.drift.reference import Block, Errors, Reference
@@ -245,10 +246,10 @@ class _Sums:
         if reference.joint is None:
             return
         first = len(reference.blocks) - len(reference.joint)
-        for at, values in enumerate(reference.joint(table), first):
-            there = np.ones(len(values), bool)
-            cells = reference.blocks[at].count(values, there)
-            self._cells[self._starts[at] : self._starts[at + 1]] = cells
+        edges = [block.edges for block in reference.blocks[first:]]
+        starts = np.array(self._starts[first:-1], np.int64)[:, None]
+        places = positions(reference.joint(table), edges) + starts
+        self._cells += np.bincount(places.ravel(), minlength=len(self._cells))
 
     def add(self, at: int, block: Block, column: Column) -> None:
         present = _valid(column)
@@ -287,7 +288,7 @@ def _expected(task: Task, columns: Columns, rows: Rows) -> tuple[float, float]:
     there = np.array([one is not None and len(one) == width for one in lists], bool)
     if not there.any():
         return 0.0, 0.0
-    expected = np.stack(list(lists[there]))
+    expected = np.concatenate(lists[there].tolist()).reshape(-1, width)
     answers = columns["answer"].values[rows[there]]
     if task.kind == "binary":
         right = np.where(answers.astype(bool), expected[:, 0], 1 - expected[:, 0])

@@ -44,17 +44,23 @@ class Numbers:
         if not self.at:
             return np.empty((0, len(rows)))
         table = np.empty((len(self.at), len(rows)))
-        cell = np.empty(table.shape, np.int64)
-        for values, places, path, edges in zip(table, cell, self._paths, self._edges, strict=True):
+        for values, path in zip(table, self._paths, strict=True):
             _fill(values, columns[path], rows)
-            places[:] = edges.searchsorted(values, side="right")
         missing = np.isnan(table)
-        cell = np.where(missing, self._missing, cell) + self._starts
+        cell = np.where(missing, self._missing, positions(table, self._edges)) + self._starts
         cells += np.bincount(cell.ravel(), minlength=len(cells))
         wild[self.at] = ((table < self._low) | (table > self._high)).sum(1)
         clipped = np.clip(table, self._least, self._most)
         totals[self.at] = np.where(missing, 0.0, clipped).sum(1)
         return table
+
+
+def positions(table: Floats, edges: Sequence[Floats]) -> Rows:
+    """(k, n) bins of a table of numbers, by the inner edges of each row."""
+    found = np.empty(table.shape, np.int64)
+    for places, values, inner in zip(found, table, edges, strict=True):
+        places[:] = inner.searchsorted(values, side="right")
+    return found
 
 
 def _fill(values: Floats, column: Column, rows: Rows) -> None:
