@@ -4,6 +4,8 @@
     predictions, truth, signals ─► feedback ─► outcomes, dead-letters
     predictions, outcomes ─► tally ─► tallies
     tallies ─► metrics ─► metrics
+    predictions, shadows, outcomes ─► profile ─► profiles
+    profiles ─► drift ─► drifts
     outcomes, predictions ─► windowed ─► features (which serving looks up)
 
 ``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).
@@ -23,11 +25,14 @@ from threadpoolctl import threadpool_limits
 
 from schemas.topics import BY_NAME
 from streams.codecs import codecs
+from streams.drifts import Drifts
 from streams.feedback import STAGE as FEEDBACK
 from streams.feedback import Feedback
 from streams.following import Following
 from streams.metrics import Metrics
 from streams.observe import Health, configure_logging, serve_observability
+from streams.profiles import Profiles
+from streams.references import References
 from streams.restore import replay
 from streams.serving import Serving
 from streams.settings import Settings
@@ -60,12 +65,13 @@ def build(task: Task, settings: Settings) -> App:
     """Wire the stages of a task into a Faust app."""
     by_record = codecs(task, settings.home)
     stores = Stores(settings.state / task.name / settings.worker / STATE_FORMAT)
+    signing_key = settings.signing_key.get_secret_value().encode()
     models = Following(
         task,
         by_record["model"],
         settings.librdkafka(),
         settings.artifacts,
-        settings.signing_key.get_secret_value().encode(),
+        signing_key,
         settings.cache_entries,
     )
     definition = Definition(task)
@@ -83,6 +89,9 @@ def build(task: Task, settings: Settings) -> App:
     tally = Tally(task, by_record, clock)
     metrics = Metrics(task, by_record, stores, clock)
     cells = Cells(task, definition, by_record, stores, clock)
+    references = References(task, settings.artifacts, signing_key, clock)
+    profiles = Profiles(task, by_record, references, clock)
+    drifts = Drifts(task, by_record, references, stores, clock)
 
     def restore(offsets: Mapping[TP, int]) -> None:
         for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:
@@ -93,13 +102,17 @@ def build(task: Task, settings: Settings) -> App:
         if TP(metrics.topic, 0) in offsets:
             _restore_stage(METRICS, (metrics.topic,), 0, offsets, metrics)
             metrics.open()
+        if TP(drifts.topic, 0) in offsets:
+            _restore_stage(drifts.stage, (drifts.topic,), 0, offsets, drifts)
+            drifts.open()
 
     def _restore_stage(
         stage: str, topics: tuple[str, ...], partition: int, offsets: Mapping[TP, int], run: object
     ) -> None:
         def apply(batch: RecordBatch) -> None:
             result = run(batch)  # type: ignore[operator]
-            result.after_commit()
+            if result.after_commit is not None:
+                result.after_commit()
 
         committed = {topic: offsets.get(TP(topic, partition), -1) for topic in topics}
         store = stores.get(stage, partition)
@@ -109,6 +122,7 @@ def build(task: Task, settings: Settings) -> App:
         feedback.close()
         metrics.close()
         cells.close()
+        drifts.close()
         stores.close()
 
     app = App(
@@ -125,6 +139,9 @@ def build(task: Task, settings: Settings) -> App:
     app.stage("feedback", feedback.topics, feedback, patient=True)
     app.stage("tally", tally.topics, tally, patient=True)
     app.stage("metrics", [metrics.topic], metrics, patient=True)
+    if task.drift.kinds:
+        app.stage("profile", profiles.topics, profiles, patient=True)
+        app.stage("drift", [drifts.topic], drifts, patient=True)
     if definition:
         app.stage("windowed", cells.topics, cells, patient=True)
 

@@ -15,8 +15,8 @@ TIMEOUT_S = 2
 """Longest wait for an answer of the broker; the replay looks again, and has to see its stop."""
 
 
-READ = ("requests", "predictions", "truth", "outcomes", "tallies")
-"""The topics between a request and its metrics."""
+READ = ("requests", "predictions", "truth", "outcomes", "tallies", "profiles")
+"""The topics between a request, its metrics and the drifts."""
 
 
 class Backlog:

@@ -18,6 +18,7 @@ from services.contract import Contract
 from services.ports import free_port
 from services.supervisor import ProcessSpec, read_run_state
 from services.supervisor.child import Child
+from streams.reads import partitions_read
 from streams.settings import Settings
 
 LOOK_S = 0.05
@@ -54,9 +55,8 @@ class Running:
 
     @property
     def partitions(self) -> int:
-        """Partitions that one worker alone has: of requests, predictions, outcomes, truth and
-        signals, and the one of the tallies."""
-        return 5 * self.contract.partitions + 1
+        """Partitions that one worker alone has."""
+        return partitions_read(self.contract.partitions)
 
     @property
     def names(self) -> list[str]:

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from streams import Binary, Number, Task, Window
+from streams.drift.policy import LOOKED_AT, Drift
 
 NAMES = [f"x{i}" for i in range(20)]
 ROWS = 4000
@@ -48,5 +49,6 @@ Bench = Task(
     horizon=timedelta(hours=1),
     windows=[Window(timedelta(minutes=1))],
     history=history,
+    drift=Drift(kinds=() if os.environ.get("WEIR_BENCH_DRIFT") == "off" else LOOKED_AT),
     partitions=int(os.environ.get("WEIR_BENCH_PARTITIONS", "4")),
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from streams.reads import partitions_read
 from tests.conftest import RunningBroker
 from tests.system.test_bad_input import EVENT_TIME, request
 from tests.system.worker import ROOT, Bench, wait_for
@@ -118,7 +119,7 @@ def test_a_worker_that_freezes_and_wakes_up_is_fenced(bench: Bench) -> None:
     other = bench.worker("b")
     # The group takes its partitions away once its session (10 s) is over.
     wait_for(
-        lambda: (s := other.health()) and s["partitions"] == 4 * 5 + 1,
+        lambda: (s := other.health()) and s["partitions"] == partitions_read(4),
         "the other has all of them",
         60,
     )
