@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 
 from streams.drift import rates
 from streams.drift.packing import packed, unpacked
-from streams.drift.rates import GRID, JOINT, THETAS
+from streams.drift.rates import GRID, THETAS
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -60,7 +60,7 @@ class Concept:
 
     def __init__(self, every: Floats, base: Floats, inflation: float = 1.0) -> None:
         m, j = len(every), len(THETAS)
-        shares = np.where(THETAS > 0, UP_SHARE, 1 - UP_SHARE) * (JOINT / len(GRID))
+        shares = np.where(THETAS > 0, UP_SHARE, 1 - UP_SHARE) / len(GRID)
         self._every = every[:, None] / shares
         self._inflation = inflation
         self.s = np.zeros((m, j))

@@ -53,8 +53,7 @@ class Levels:
         j, m = len(rates.GRID), len(levels)
         self.levels, self._inflation = levels, inflation
         rate = np.repeat(levels[:, None], 2 * j, axis=1)
-        of_each = np.array(every * j / rates.JOINT)
-        # Clusters of n records are looked at as one: as many fewer looks.
+        of_each = np.array(every * j)
         self._thresholds = rates.threshold(of_each, rate)[:, :j]
         self._loads = rates.load(levels[:, None], rates.GRID)
         self.s = np.zeros((m, j))

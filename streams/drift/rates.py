@@ -26,10 +26,6 @@ GRID: Floats = 0.1 * 1.5 ** np.arange(9, dtype=np.float64)
 two of them a CUSUM loses at most a twentieth of its speed."""
 THETAS: Floats = np.concatenate([GRID, -GRID])
 """Rises, then falls."""
-JOINT = 1.5
-"""How many alternatives' false alarms make one of all: one excursion sets off several at once.
-Measured: 3 at runs of ten thousand, 2 to 2.9 at a hundred thousand."""
-
 _LOG_ODDS: Floats = np.arange(-7.0, 8.0)
 # −ln ζ² by log odds of p (rows, −7 to 7) and θ of GRID: the mean run of 10⁷ by the integral
 # equation of the CUSUM (Brook and Evans 1972, on a grid of 3,000 states or more) against
