@@ -19,11 +19,12 @@ from prometheus_client import Counter, Gauge
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.drift.counts import Counts
+from streams.drift.counts import NEVER, Counts
 from streams.drift.family import FORMAT as DETECTORS
 from streams.drift.family import Family
 from streams.drift.finding import Finding
 from streams.drift.records import record
+from streams.drift.rejections import Rejections
 from streams.profiles import UNPROFILED
 from streams.references import References
 from streams.store import Store, Stores
@@ -33,7 +34,7 @@ from streams.transport.batch import Output, RecordBatch, Result
 log = logging.getLogger(__name__)
 
 STAGE = "drift"
-FORMAT = f"1.{DETECTORS}"
+FORMAT = f"2.{DETECTORS}"
 """How the state is written; one in another format is made anew from the topic."""
 SAVE_EVERY_MS = 5_000
 """How often the state goes to disk, by the worker's clock."""
@@ -45,7 +46,7 @@ FINDINGS = Counter("weir_drift_findings", "Statements of drift", ["kind"])
 FAMILIES = Gauge("weir_drift_families", "Versions in whose records drift is looked for")
 LAG = Gauge("weir_drift_lag_seconds", "Age of the newest counts that were looked at, at that time")
 
-_VERSION = b"v"
+_VERSION, _STREAM = b"v", b"s"
 
 
 class Drifts:
@@ -66,8 +67,10 @@ class Drifts:
         self._profile = codecs["profile"]
         self._drift = codecs["drift"]
         self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
+        self._predictions = BY_NAME["predictions"].topic(task.name)
         self._drifts = BY_NAME["drifts"].topic(task.name)
         self.topic = BY_NAME["profiles"].topic(task.name)
+        self._names = [feature.name for feature in task.features]
         # Another policy has other detectors: their state is made from the topic.
         policy = json.dumps(task.drift.facts(), sort_keys=True)
         self.stage = f"{STAGE}-{hashlib.sha256(policy.encode()).hexdigest()[:8]}-{FORMAT}"
@@ -79,6 +82,8 @@ class Drifts:
         self._families: OrderedDict[str, Family] = OrderedDict()  # the least recent first
         self._used: dict[str, int] = {}  # of each the number of its last look
         self._changed: set[str] = set()
+        self._answering = ""  # the version that was last seen to answer
+        self._rejections = Rejections(self._names, self._task.drift)
         self._saved_at = self._clock()
 
     def open(self) -> None:
@@ -99,6 +104,11 @@ class Drifts:
                 continue
             self._families[version] = family
             self._used[version] = one["used"]
+        raw = store.get_many([_STREAM])[0]
+        if raw:
+            stream = json.loads(raw)
+            self._answering = stream["answering"]
+            self._rejections.restore(stream["rejections"])
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Take a batch of profiles."""
@@ -113,29 +123,46 @@ class Drifts:
             except (ValueError, KeyError, TypeError) as error:
                 # Only Weir writes here, and this is not Weir's.
                 letters.append(DeadLetter(position, "undecodable", f"no profile: {error!r}"))
-            else:
-                outputs += self._look(profile, counts, int(batch.offsets[position]), now)
+                continue
+            found = self._look_at_requests(profile)
+            if counts is not None:
+                found += self._look(counts)
+            outputs += self._told(found, profile["role"], int(batch.offsets[position]), now)
         FAMILIES.set(len(self._families))
         LAG.set(max(0.0, (now - int(batch.timestamps[-1])) / 1000))
         if letters:
             outputs.append(self._dead.output(batch, letters, now))
         return Result(batch, outputs, self._save(batch, now))
 
-    def _look(self, profile: dict[str, Any], counts: Counts, offset: int, now: int) -> list[Output]:
-        """Let a version's detectors look at counts; statements of what they find."""
-        version = counts.version
-        family = self._family(version, counts)
-        if family is None:
+    def _look_at_requests(self, profile: dict[str, Any]) -> list[Finding]:
+        """What is found in how many requests are refused; that is of the stream, not a version."""
+        if profile["source"].rpartition("/")[0] != self._predictions:
             return []
-        found = family.update(counts)
+        if profile["version"]:
+            self._answering = profile["version"]
+        times = profile["event_from"], profile["event_to"]
+        first, last = (NEVER if time is None else time for time in times)
+        requests = profile["rejected"] or profile["records"]
+        by_field = profile["rejected_by"]
+        return self._rejections.update(self._answering, requests, by_field, first, last)
+
+    def _look(self, counts: Counts) -> list[Finding]:
+        """What a version's detectors find in counts."""
+        family = self._family(counts.version, counts)
+        return [] if family is None else family.update(counts)
+
+    def _told(self, found: list[Finding], role: str, offset: int, now: int) -> list[Output]:
+        """The statements of what was found at an offset. role: of the version's records there."""
         if not found:
             return []
         keys: list[bytes | None] = []
         records = []
         for finding in found:
             FINDINGS.labels(finding.kind).inc()
-            keys.append(f"{version}|{finding.kind}|{finding.subject}".encode())
-            records.append(record(finding, self._id(finding, offset), profile["role"], now))
+            keys.append(f"{finding.version}|{finding.kind}|{finding.subject}".encode())
+            # Refused requests are those of whoever would have answered.
+            as_what = role if role != "none" else "champion"
+            records.append(record(finding, self._id(finding, offset), as_what, now))
         return [Output(self._drifts, keys, self._drift.write_many(records))]
 
     def _family(self, version: str, counts: Counts) -> Family | None:
@@ -182,11 +209,18 @@ class Drifts:
             }
             store.put(_VERSION + version.encode(), json.dumps(kept).encode())
         self._changed.clear()
+        stream = {"answering": self._answering, "rejections": self._rejections.state()}
+        store.put(_STREAM, json.dumps(stream).encode())
         return store.seal({batch.topic: batch.next_offset})
 
 
-def _counts(profile: dict[str, Any]) -> Counts:
-    """What a profile counts. ValueError, KeyError or TypeError where it is not Weir's."""
+def _counts(profile: dict[str, Any]) -> Counts | None:
+    """What a profile counts; None of one that tells of refused requests.
+
+    ValueError, KeyError or TypeError where it is not Weir's.
+    """
+    if not profile["version"] and profile["rejected"]:
+        return None
     counts = Counts.of(json.loads(profile["counts"]))
     if counts.version != profile["version"]:
         raise ValueError(f"counts of {counts.version} in a profile of {profile['version']}")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from prometheus_client import Counter
 
 from schemas.codec import Codec
+from schemas.columns import Columns
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.drift.counts import NEVER, count_outcomes, count_predictions, parts
+from streams.drift.rejections import refused
 from streams.references import References
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
@@ -39,9 +43,10 @@ class Profiles:
         self._profile = codecs["profile"]
         self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
         self._topic = BY_NAME["profiles"].topic(task.name)
+        self._predictions = BY_NAME["predictions"].topic(task.name)
         self._shadows = BY_NAME["shadows"].topic(task.name)
         self._read = {
-            BY_NAME["predictions"].topic(task.name): (codecs["prediction"], count_predictions),
+            self._predictions: (codecs["prediction"], count_predictions),
             self._shadows: (codecs["prediction"], count_predictions),
             BY_NAME["outcomes"].topic(task.name): (codecs["outcome"], count_outcomes),
         }
@@ -76,6 +81,9 @@ class Profiles:
                     "counts": json.dumps(counts.plain(), separators=(",", ":")),
                 }
             )
+        if batch.topic == self._predictions and (rejected := self._rejected(batch, columns)):
+            keys.append(b"")
+            records.append(rejected)
         outputs = []
         if records:
             outputs.append(Output(self._topic, keys, self._profile.write_many(records)))
@@ -84,3 +92,23 @@ class Profiles:
             letters = [DeadLetter(f.position, f.reason, f.message) for f in decoded.failures]
             outputs.append(self._dead.output(batch, letters, self._clock()))
         return Result(batch, outputs)
+
+    def _rejected(self, batch: RecordBatch, columns: Columns) -> dict[str, Any] | None:
+        """What tells of the refused requests of a batch; None where there are none."""
+        rows = np.flatnonzero(columns["status"].values == "rejected")
+        if not len(rows):
+            return None
+        times = columns["event_time"].values[rows]
+        reasons = columns["reason"].take(rows)
+        there = reasons.values if reasons.valid is None else reasons.values[reasons.valid]
+        return {
+            "version": "",
+            "role": "none",
+            "source": f"{batch.topic}/{batch.partition}",
+            "records": 0,
+            "event_from": int(times.min()),
+            "event_to": int(times.max()),
+            "counts": "",
+            "rejected": len(rows),
+            "rejected_by": refused([feature.name for feature in self._task.features], there),
+        }

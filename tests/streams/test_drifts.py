@@ -138,16 +138,18 @@ def looking(tmp_path: Path, artifacts: Path) -> Looking:
 
 def test_a_profile_counts_every_record_of_a_version_once(looking: Looking, version: str) -> None:
     asked = predictions(version, 450, seed=2)
-    rejected = predictions(version, 3, seed=3, status="rejected", features=None)
+    rejected = predictions("", 3, seed=3, status="rejected", features=None)
     unknown = predictions("springs-000000000000", 5, seed=4)
     nobody = predictions("", 7, seed=5, status="deferred")
     read = looking.codecs["profile"].read
     found = [read(value) for value in looking.profiled(asked + rejected + unknown + nobody)]
+    assert sum(one["rejected"] for one in found) == 3
+    found = [one for one in found if one["version"]]
     assert {one["version"] for one in found} == {version}
     assert {one["source"] for one in found} == {"springs.predictions/0"}
-    assert sum(one["records"] for one in found) == 453
+    assert sum(one["records"] for one in found) == 450
     counts = [Counts.of(json.loads(one["counts"])) for one in found]
-    assert sum(one.records for one in counts) == 450  # the rejected ones have nothing to count
+    assert sum(one.records for one in counts) == 450
     assert found[0]["event_from"] == START
     assert max(one["event_to"] or 0 for one in found) == START + 449 * STEP_MS
 
@@ -166,7 +168,10 @@ def test_shadows_are_counted_and_what_is_unreadable_is_set_aside(
 
 def shift(looking: Looking, version: str) -> RecordBatch:
     """Profiles of springs as in training, and of wider ones after them."""
-    values = looking.profiled(predictions(version, 4_000, seed=2))
+    refused = {"status": "rejected", "reason": "undecodable: ?", "features": None, "version": ""}
+    asked = predictions(version, 4_000, seed=2)
+    asked[::100] = [{**one, **refused} for one in asked[::100]]
+    values = looking.profiled(asked)
     values += looking.profiled(predictions(version, 2_000, seed=3, wider=1.5, first=4_000))
     return batch_of(looking.drifts.topic, values)
 
@@ -184,6 +189,29 @@ def test_what_shifted_is_found_once_and_told_with_its_evidence(
     evidence = json.loads(found["evidence"])
     assert len(evidence["reference"]) == len(evidence["window"]) == len(evidence["edges"]) + 1
     assert evidence["window"][-1] > evidence["reference"][-1]
+
+
+def test_refused_requests_are_found_by_the_field_that_is_wrong(
+    looking: Looking, version: str
+) -> None:
+    asked = predictions(version, 3_000, seed=2)
+    bad = {
+        "status": "rejected",
+        "reason": "invalid: width is -3.0, below 0 mm",
+        "features": None,
+        "version": "",
+        "role": "none",
+    }
+    for i in range(1_500, 3_000, 5):
+        asked[i] |= bad
+    values = looking.profiled(asked)
+    told = [looking.codecs["profile"].read(value) for value in values]
+    assert sum(one["rejected"] for one in told) == 300
+    assert sum(one["rejected_by"].get("width", 0) for one in told) == 300
+    (found,) = looking.look(batch_of(looking.drifts.topic, values))
+    assert (found["kind"], found["subject"], found["version"]) == ("schema", "width", version)
+    assert (found["role"], found["alerting"]) == ("champion", True)
+    assert "refused for width" in found["message"]
 
 
 def test_a_restart_anywhere_finds_the_same(tmp_path: Path, artifacts: Path, version: str) -> None:

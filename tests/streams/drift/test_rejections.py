@@ -1,0 +1,69 @@
+"""Refused requests by field: what is found, what is not, and that a state goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.drift.finding import Finding
+from streams.drift.policy import Drift
+from streams.drift.rejections import STEP, Rejections, refused
+
+NAMES = ["distance", "carrier"]
+
+
+def test_a_reason_names_its_fields() -> None:
+    reasons = [
+        "invalid: distance is -3.0, below 0 mi; carrier is 'QQ'; known are AA, UA",
+        "invalid: distance is nan; it must be finite",
+        "invalid: event_time 1970-01-01 is not between 2013 and 2014",
+        "undecodable: the value starts with ff",
+        "",
+    ]
+    assert refused(NAMES, reasons) == {"distance": 2, "carrier": 1, "event_time": 1, "": 2}
+
+
+def looked(rejections: Rejections, share: float, batches: int, seed: int = 0) -> list[Finding]:
+    """What is found in batches of 100 requests, of which a share is refused for the carrier."""
+    drawn = np.random.default_rng(seed).binomial(100, share, batches).tolist()
+    found = []
+    for at, bad in enumerate(drawn):
+        found += rejections.update("v1", 100 - bad, {}, at * 1000, at * 1000 + 999)
+        if bad:
+            found += rejections.update("v1", bad, {"carrier": bad}, 0, 10**15)
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_what_is_tolerated_is_never_found(share: float) -> None:
+    assert looked(Rejections(NAMES, Drift()), share, 3_000) == []
+
+
+def test_more_is_found_once_with_its_field_and_share() -> None:
+    rejections = Rejections(NAMES, Drift())
+    assert looked(rejections, 0.0, 50) == []
+    (found,) = looked(rejections, 0.2, 50)
+    assert (found.kind, found.subject, found.version) == ("schema", "carrier", "v1")
+    assert found.value >= found.threshold
+    assert "refused for carrier" in found.effect
+    assert found.window_to < 10**6  # by those that were answered: the refused may say any time
+    assert Rejections(NAMES, Drift(kinds=("data",))).update("v1", 9_999, {"": 999}, 0, 1) == []
+
+
+def test_a_handful_in_a_row_is_no_drift() -> None:
+    rejections = Rejections(NAMES, Drift())
+    assert rejections.update("v1", 8, {"": 8}, 0, 1) == []
+    assert rejections.update("v1", STEP, {}, 0, 1) == []
+
+
+@given(st.integers(0, 120), st.integers(0, 120), st.sampled_from([0.01, 0.05, 0.5]))
+def test_a_state_goes_on_where_it_was(before: int, after: int, share: float) -> None:
+    whole, first, second = (Rejections(NAMES, Drift()) for _ in range(3))
+    expected = looked(whole, share, before, 1) + looked(whole, share, after, 2)
+    found = looked(first, share, before, 1)
+    second.restore(json.loads(json.dumps(first.state())))
+    assert found + looked(second, share, after, 2) == expected
