@@ -55,7 +55,14 @@ class Bench:
         contracts.record(self.contract, home)
         create_topics(self.contract, {"bootstrap.servers": bootstrap})
         self.producer = Producer(
-            {"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+            {
+                "bootstrap.servers": bootstrap,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                # What a killed broker has kept and not acknowledged is sent again, and must not be
+                # there twice: two records of a request have two predictions.
+                "enable.idempotence": True,
+            }
         )
         self.workers: list[Worker] = []
 
