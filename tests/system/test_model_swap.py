@@ -13,7 +13,7 @@ from streams.training.train import train
 from tests.conftest import RunningBroker
 from tests.system.worker import KEY, ROOT, Bench, Worker, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture
