@@ -28,6 +28,9 @@ def faults(
     only: Annotated[
         str, typer.Option(help="Kinds of faults, with commas between them.", show_default="all")
     ] = "",
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest time of a fault that is ours to end.")
+    ] = 8.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, as stdout's last line.")
     ] = False,
@@ -50,7 +53,7 @@ def faults(
         )
     kinds = tuple(map(Kind, only.split(","))) if only else tuple(Kind)
     try:
-        run = Run.of_seed(seed, kills, requests, rate, kinds)
+        run = Run.of_seed(seed, kills, requests, rate, kinds, seconds)
     except ValueError as error:
         raise CommandError(str(error), code=2) from error
     folder = home or Path(tempfile.mkdtemp(prefix="weir-faults-"))

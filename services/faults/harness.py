@@ -12,12 +12,12 @@ from schemas.topics import BY_NAME
 from services.faults import account, tables
 from services.faults.inject import Injector, Recovery, skipped_reasons
 from services.faults.load import Load
-from services.faults.plan import Fault, Kind, make_plan
+from services.faults.plan import LONGEST_S, Fault, Kind, make_plan
 from services.faults.reading import Reading
 from services.faults.running import FaultError, Running
 from services.faults.traffic import Expected, Traffic
 from services.faults.visible import Visible
-from services.verify import recount
+from services.verify import logged, metrics, recount
 from streams.task import Task
 
 SENT_S = 600.0
@@ -28,10 +28,12 @@ are told of once a second, and the sink inserts twice a second."""
 GIVE_UP_S = 60.0
 """When nothing is added for so long and something is still missing, it does not come any more."""
 LOOK_S = 0.3
+MOST_LINES = 20
 
 ZERO = (
     *("lost", "duplicates", "refused", "unasked", "outcomes_lost", "outcomes_double_counted"),
-    *("sink_lost", "sink_duplicates", "metrics_wrong", "retrains_lost", "retrains_doubled"),
+    *("sink_lost", "sink_duplicates", "metrics_wrong", "features_wrong"),
+    *("retrains_lost", "retrains_doubled"),
     *("poison_untold", "poison_told_twice"),
     *("dead_letters_lost", "dead_letters_doubled", "dead_letters_unexpected"),
 )
@@ -59,9 +61,10 @@ class Run:
         requests: int,
         rate: float,
         kinds: Sequence[Kind] = tuple(Kind),
+        longest_s: float = LONGEST_S,
     ) -> Run:
         """Plan a run. ValueError where there are too few requests for the faults."""
-        return cls(seed, requests, rate, make_plan(seed, faults, requests, kinds))
+        return cls(seed, requests, rate, make_plan(seed, faults, requests, kinds, longest_s))
 
     def execute(self, running: Running, task: Task, disk: str, say: Say) -> dict[str, Any]:
         """Do it; the report. disk: why the store's disk cannot be filled, or ''."""
@@ -78,9 +81,11 @@ class Run:
             self._do(injector, load, say)
             load.finish(SENT_S + self.requests / self.rate)
             say(f"all published after {time.monotonic() - began:.0f} s; draining")
-            with Reading(running.contract, kafka, list(task.segments)) as reading:
-                figures, wrong = _drain(reading, running, task, expected, injector.retrains, say)
+            with Reading(running.contract, kafka) as reading:
+                account_ = _drain(reading, running, expected, injector.retrains, say)
                 counts = dict(reading.counts)
+            checks = verified(running, task, say)
+            figures = {**account_, **checks.figures}
             latency = visible.latency_ms()
         return {
             "seed": self.seed,
@@ -99,7 +104,9 @@ class Run:
             "records": counts,
             "rate": self.rate,
             "seconds": round(time.monotonic() - began, 1),
-            "wrong": wrong,
+            "windows": checks.windows,
+            "features": checks.features,
+            "wrong": checks.wrong,
         }
 
     def _do(self, injector: Injector, load: Load, say: Say) -> None:
@@ -127,14 +134,9 @@ def kept(report: Mapping[str, Any]) -> bool:
 
 
 def _drain(
-    reading: Reading,
-    running: Running,
-    task: Task,
-    expected: Expected,
-    retrains: list[str],
-    say: Say,
-) -> tuple[dict[str, int], list[str]]:
-    """Read until nothing is missing, or nothing comes any more; the figures, and what is wrong."""
+    reading: Reading, running: Running, expected: Expected, retrains: list[str], say: Say
+) -> dict[str, int]:
+    """Read until nothing is missing, or nothing comes any more; the figures of the account."""
     quiet_since, judged = time.monotonic(), False
     while True:
         if reading.advance():
@@ -144,34 +146,62 @@ def _drain(
         behind = sum(max(0, n - stored.get(name, 0)) for name, n in reading.counts.items())
         over = quiet > GIVE_UP_S
         if over or (quiet > QUIET_S and not behind and not judged):
-            figures, wrong = figures_of(reading, running, task, expected, retrains)
+            figures = accounted(reading, running, expected, retrains)
             judged = True
-            if over or not any(figures[name] for name in ZERO):
-                return figures, wrong
-            say("waiting: " + ", ".join(f"{n} {figures[n]}" for n in ZERO if figures[n]))
+            if over or not any(figures.values()):
+                return figures
+            say("waiting: " + ", ".join(f"{name} {n}" for name, n in figures.items() if n))
         time.sleep(LOOK_S)
 
 
-def figures_of(
-    reading: Reading, running: Running, task: Task, expected: Expected, retrains: list[str]
-) -> tuple[dict[str, int], list[str]]:
-    """Every figure of ``ZERO``, and a line for each of the first windows that are wrong."""
-    predictions, asked = reading.predictions()
-    outcomes, known = reading.outcomes()
-    wanted = recount.windows(asked, known, task)
-    told = {"topic": recount.latest(reading.metrics()), "ClickHouse": tables.metrics(running)}
-    wrong = [
-        f"{where}: {line}"
-        for where, found in told.items()
-        for line in recount.lines(recount.differences(wanted, found))
-    ]
+def accounted(
+    reading: Reading, running: Running, expected: Expected, retrains: list[str]
+) -> dict[str, int]:
+    """The figures that follow from who got what: all of ``ZERO`` but those of `verified`."""
     forgetful = [name for name, topic in BY_NAME.items() if topic.cleanup == "compact"]
-    figures = {
-        **account.predictions_figures(expected, reading.requests(), predictions),
-        **account.outcomes_figures(expected, outcomes),
+    return {
+        **account.predictions_figures(expected, reading.requests(), reading.predictions()),
+        **account.outcomes_figures(expected, reading.outcomes()),
         **account.dead_letter_figures(expected, reading.dead_letters()),
         **account.sink_figures(reading.offsets(), tables.offsets(running), forgetful),
         **account.trainer_figures(retrains, reading.models()),
-        "metrics_wrong": len(wrong),
     }
-    return figures, wrong[:20]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What ``weir verify`` finds when all is quiet.
+
+    figures: ``metrics_wrong`` and ``features_wrong``. windows: metric records that were recounted.
+    features: what `services.verify.features.Report` tells. wrong: a line for each of the first
+    windows and values that are wrong.
+    """
+
+    figures: dict[str, int]
+    windows: int
+    features: dict[str, Any]
+    wrong: list[str]
+
+
+def verified(running: Running, task: Task, say: Say) -> Checks:
+    """Recompute all windows and all logged windowed features from the topics.
+
+    The windows' last records are compared in the topic and in ClickHouse.
+    """
+    home, kafka = running.settings.home, running.settings.librdkafka()
+    found = metrics.verify(task, home, kafka, say, lambda _done, _of: None)
+    stored = recount.differences(found.wanted, tables.metrics(running))
+    wrong = {"topic": found.wrong, "ClickHouse": stored}
+    features = logged.verify(task, home, kafka)
+    say(f"recounted {found.windows:,} windows and {features.values:,} values of windowed features")
+    lines = [f"{where}: {line}" for where, some in wrong.items() for line in recount.lines(some)]
+    return Checks(
+        {"metrics_wrong": len(lines), "features_wrong": features.differences},
+        found.windows,
+        {
+            name: value
+            for name, value in features.figures().items()
+            if name in ("predictions", "values", "differences", "complete", "lag_s")
+        },
+        [*lines[:MOST_LINES], *features.examples],
+    )

@@ -11,6 +11,9 @@ import numpy as np
 FEWEST_REQUESTS = 100
 """Requests to a fault, at least: its recovery is seen by requests that come after it."""
 
+LONGEST_S = 8.0
+"""What is ours to end lasts three to eight seconds."""
+
 
 class Kind(StrEnum):
     """What is done to the system."""
@@ -43,9 +46,13 @@ class Fault:
 
 
 def make_plan(
-    seed: int, faults: int, requests: int, kinds: Sequence[Kind] = tuple(Kind)
+    seed: int,
+    faults: int,
+    requests: int,
+    kinds: Sequence[Kind] = tuple(Kind),
+    longest_s: float = LONGEST_S,
 ) -> list[Fault]:
-    """The faults of a seed, in order of ``at``; of ``kinds`` only.
+    """The faults of a seed, in order of ``at``; of ``kinds`` only, none longer than ``longest_s``.
 
     The load is cut into as many equal parts as there are faults, and each has its fault at a
     random moment. Each kind comes as often as the others, but for one more or less, in random
@@ -62,7 +69,7 @@ def make_plan(
         drawn += [kinds[i] for i in chance.permutation(len(kinds))]
     # In the middle eight tenths of its part, so that two faults are a fifth of a part away.
     begins = (np.arange(faults) + 0.1 + 0.8 * chance.random(faults)) * (requests / max(1, faults))
-    seconds = 3.0 + 5.0 * chance.random(faults)
+    seconds = longest_s * (0.375 + 0.625 * chance.random(faults))
     violent = chance.random(faults) < 0.5
     return [
         Fault(int(at), kind, round(float(s), 2), bool(v))

@@ -26,16 +26,13 @@ QUIET_S = 60.0
 
 Ints = npt.NDArray[np.int64]
 
-FEW = ("status", "version", "role", "gate_decision")
-"""Columns with few different values, which predictions and outcomes share."""
+FEW = ("status", "label")
+"""Columns with few different values."""
 
 KEPT = {
     "requests": ["request_id"],
-    "predictions": ["request_id", "event_time", *FEW],
-    "outcomes": [
-        *("request_id", "event_time", *FEW, "source"),
-        *("revision", "label", "truth", "previous_truth", "answer", "probability"),
-    ],
+    "predictions": ["request_id", "status"],
+    "outcomes": ["request_id", "revision", "label", "truth", "previous_truth"],
     "dead-letters": ["topic", "partition", "offset"],
     "models": ["event_id", "version"],
 }
@@ -52,10 +49,8 @@ class Reading:
     offsets: of the committed records, by short topic name and partition.
     """
 
-    def __init__(
-        self, contract: Contract, librdkafka: Mapping[str, Any], segments: list[str]
-    ) -> None:
-        self._contract, self._segments = contract, segments
+    def __init__(self, contract: Contract, librdkafka: Mapping[str, Any]) -> None:
+        self._contract = contract
         self._librdkafka = {"log_level": 0, **librdkafka}
         self._admin = AdminClient(self._librdkafka)
         self._name = {full: topic.name for full, topic in contract.topics()}
@@ -64,10 +59,9 @@ class Reading:
             for full, topic in contract.topics()
             for number in range(contract.partitions_of(topic))
         }
-        self._codecs = {name: contract.codec(BY_NAME[name].record) for name in (*KEPT, "metrics")}
+        self._codecs = {name: contract.codec(BY_NAME[name].record) for name in KEPT}
         self._offsets: defaultdict[tuple[str, int], list[Ints]] = defaultdict(list)
         self._frames: defaultdict[str, list[pd.DataFrame]] = defaultdict(list)
-        self._metrics: list[dict[str, Any]] = []
         self.counts = dict.fromkeys(self._name.values(), 0)
 
     def __enter__(self) -> Self:
@@ -116,24 +110,22 @@ class Reading:
         """The number of each request record."""
         return self._frame("requests")["number"].to_numpy(np.int64)
 
-    def predictions(self) -> tuple[Predictions, pd.DataFrame]:
-        """All predictions, for the account and for the windows."""
+    def predictions(self) -> Predictions:
+        """All predictions."""
         frame = self._frame("predictions")
         rejected = (frame["status"] == "rejected").to_numpy(bool)
-        return Predictions(frame["number"].to_numpy(np.int64), rejected), frame
+        return Predictions(frame["number"].to_numpy(np.int64), rejected)
 
-    def outcomes(self) -> tuple[Outcomes, pd.DataFrame]:
-        """All true outcomes for the account; for the windows the last one of each request."""
+    def outcomes(self) -> Outcomes:
+        """All true outcomes."""
         frame = self._frame("outcomes")
         frame = frame[frame["label"] == "true"]
-        account = Outcomes(
+        return Outcomes(
             frame["number"].to_numpy(np.int64),
             frame["revision"].to_numpy(np.int64),
             frame["truth"].to_numpy(np.int8),
             frame["previous_truth"].to_numpy(np.int8),
         )
-        last = frame.sort_values(["number", "revision"], kind="stable")
-        return account, last.drop_duplicates("number", keep="last")
 
     def dead_letters(self) -> Iterator[tuple[str, int, int]]:
         """The origin of each: short topic name, partition, offset."""
@@ -145,10 +137,6 @@ class Reading:
         """Event id and version of each record of the model versions."""
         frame = self._frame("models")
         yield from zip(frame["event_id"], frame["version"], strict=True)
-
-    def metrics(self) -> Iterator[dict[str, Any]]:
-        """All metric records, in order."""
-        yield from self._metrics
 
     def _ends(self) -> dict[tuple[str, int], int]:
         asked = {TopicPartition(*each): OffsetSpec.latest() for each in self._at}
@@ -173,9 +161,7 @@ class Reading:
             name = self._name[topic]
             self.counts[name] += len(some)
             self._offsets[name, partition].append(np.array([m.offset() for m in some], np.int64))
-            if name == "metrics":
-                self._metrics += [self._codecs[name].read(m.value()) for m in some]
-            elif name in KEPT:
+            if name in KEPT:
                 self._keep(name, self._codecs[name], [m.value() for m in some])
         return sum(map(len, values.values()))
 
@@ -190,13 +176,10 @@ class Reading:
             data[column] = _plain(batch.columns[column])
         if "request_id" in data:
             data["number"] = np.array([number_of(id_) for id_ in data.pop("request_id")], np.int64)
-        if name in ("predictions", "outcomes"):
-            for segment in self._segments:
-                data[segment] = pd.Categorical(_objects(batch.columns[f"features.{segment}"]))
-            for few in FEW:
+        for few in FEW:
+            if few in data:
                 data[few] = pd.Categorical(data[few])
         if name == "outcomes":
-            data["label"] = pd.Categorical(data["label"])
             for truth in ("truth", "previous_truth"):
                 data[truth] = _trit(batch.columns[truth])
         self._frames[name].append(pd.DataFrame(data))
@@ -209,7 +192,7 @@ class Reading:
         frames = [frame for frame in self._frames[name] if len(frame)]
         if not frames:
             columns = [c for c in KEPT[name] if c != "request_id"]
-            return pd.DataFrame(columns=["number", *columns, *self._segments])
+            return pd.DataFrame(columns=["number", *columns])
         merged = pd.concat([_spelled_out(frame) for frame in frames], ignore_index=True)
         self._frames[name] = [merged]
         return merged
@@ -231,10 +214,3 @@ def _trit(column: Column) -> npt.NDArray[np.int8]:
     if column.valid is not None:
         values = np.where(column.valid, values, -1).astype(np.int8)
     return values
-
-
-def _objects(column: Column) -> list[Any]:
-    values: list[Any] = column.values.tolist()
-    if column.valid is None:
-        return values
-    return [v if ok else None for v, ok in zip(values, column.valid.tolist(), strict=True)]

@@ -10,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from services.faults.running import Running
+from services.verify.expectations import FIELDS
 from services.verify.recount import COUNTS, KEY, QUALITY, Key, latest
 
 Ints = npt.NDArray[np.int64]
 
 _ROW = np.dtype([("partition", "<i4"), ("offset", "<i8")])
 _TIMES = ("window_start", "window_end")
+SINCE = "since"
+"""A time that may be null."""
 _WHOLE = (*_TIMES, "revision", *COUNTS)
-_AS_IT_IS = ("complete", "share_deferred", "share_labelled", *QUALITY)
+_AS_IT_IS = ("complete", "share_deferred", "share_labelled", "classes", *QUALITY, *FIELDS)
 
 
 def offsets(running: Running) -> dict[str, dict[int, Ints]]:
@@ -38,8 +41,8 @@ def offsets(running: Running) -> dict[str, dict[int, Ints]]:
 def metrics(running: Running) -> dict[Key, dict[str, Any]]:
     """The last revision of each metric record."""
     columns = [
-        f"toUnixTimestamp64Milli(m.{name}) AS {name}" if name in _TIMES else name
-        for name in dict.fromkeys((*KEY, *_WHOLE, *_AS_IT_IS))
+        f"toUnixTimestamp64Milli(m.{name}) AS {name}" if name in (*_TIMES, SINCE) else name
+        for name in dict.fromkeys((*KEY, *_WHOLE, SINCE, *_AS_IT_IS))
     ]
     query = (
         f"SELECT {', '.join(columns)} FROM `{running.contract.task}`.metrics AS m "
@@ -50,6 +53,8 @@ def metrics(running: Running) -> dict[Key, dict[str, Any]]:
     for record in records:
         # Whole numbers of 64 bits may come as text.
         record.update({name: int(record[name]) for name in _WHOLE})
+        record["classes"] = {name: int(n) for name, n in record["classes"].items()}
+        record[SINCE] = None if record[SINCE] is None else int(record[SINCE])
     return latest(iter(records))
 
 

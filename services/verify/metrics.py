@@ -35,12 +35,14 @@ _ESTIMATED = (
 class Findings:
     """windows: how many were compared. wrong: by window, what is wrong with it.
 
-    too_old: windows that began before the oldest records that the topics still hold.
+    too_old: windows that began before the oldest records that the topics still hold. wanted: of
+    the others, the fields that their records are to have.
     """
 
     windows: int
     wrong: Mapping[Key, Sequence[str]]
     too_old: int
+    wanted: Mapping[Key, Mapping[str, Any]]
 
 
 def verify(task: Task, home: Path, kafka: Mapping[str, Any], say: Say, passed: Passed) -> Findings:
@@ -60,11 +62,10 @@ def verify(task: Task, home: Path, kafka: Mapping[str, Any], say: Say, passed: P
     told = {key: record for key, record in told.items() if key[0] in declared}
     wanted = recount.windows(asked, known, task, passed)
     old = {key for key in wanted.keys() | told.keys() if key[1] < since}
-    wrong = recount.differences(
-        {key: fields for key, fields in wanted.items() if key not in old},
-        {key: fields for key, fields in told.items() if key not in old},
-    )
-    return Findings(len((wanted.keys() | told.keys()) - old), wrong, len(old))
+    wanted = {key: fields for key, fields in wanted.items() if key not in old}
+    told = {key: record for key, record in told.items() if key not in old}
+    wrong = recount.differences(wanted, told)
+    return Findings(len(wanted.keys() | told.keys()), wrong, len(old), wanted)
 
 
 def last_outcomes(outcomes: pd.DataFrame) -> pd.DataFrame:

@@ -59,6 +59,15 @@ def test_plans_of_different_seeds_differ() -> None:
     assert make_plan(1, 20, 20_000) != make_plan(2, 20, 20_000)
 
 
+@given(seeds, sizes, st.floats(0.1, 60))
+def test_no_fault_is_longer_than_asked_for(
+    seed: int, size: tuple[int, int], longest_s: float
+) -> None:
+    plan = make_plan(seed, *size, longest_s=longest_s)
+    assert all(0 < fault.seconds <= longest_s + 0.005 for fault in plan)  # told in hundredths
+    assert [fault.at for fault in plan] == [fault.at for fault in make_plan(seed, *size)]
+
+
 def test_too_few_requests_for_the_faults_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 100 requests a fault"):
         make_plan(0, 10, 999)
@@ -212,6 +221,7 @@ def _tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     probability = np.clip(0.5 * truth + 0.5 * chance.random(n), 0, 1)
     asked = pd.DataFrame(
         {
+            "request_id": [f"r{i}" for i in range(n)],
             "event_time": START_MS + np.arange(n) * (3 * 3_600_000 // n),
             "status": "answered",
             "version": "v",
