@@ -358,6 +358,9 @@ def test_drifts_are_listed_and_opened_with_both_distributions(filled: System, pa
     )
     page.get_by_role("button", name="prediction drift").click()
     expect(page.locator("#drift-detail")).to_be_hidden()
+    page.get_by_role("button", name="data drift of distance").click()
+    expect(bins).to_have_count(3)
+    expect(page.locator("#drift-detail")).to_be_visible()
 
 
 def test_one_class_alone_is_said_to_have_no_auc(filled: System, page: Page) -> None:
