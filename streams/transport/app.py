@@ -114,6 +114,7 @@ class App(faust.App):
             f"{group}-{worker}",
             self._agents_of,
             self.patient,
+            self._is_current,
             self._worked_on,
             self._release,
             self._committed,
@@ -155,7 +156,7 @@ class App(faust.App):
         async def agent(batches: Any) -> AsyncIterator[Result]:
             async for batch in batches:
                 # A rebalance may have come between Faust's own check and here.
-                if batch.generation == self.consumer_generation_id:
+                if self.consumer.is_current(batch):
                     yield self._run_stage(name, stage, batch)
 
         agent.__name__ = agent.__qualname__ = name
@@ -196,6 +197,9 @@ class App(faust.App):
         """Seconds for which records were at hand and none was committed; a commit takes
         milliseconds, so that many seconds mean that the broker or a stage does not answer."""
         return self._consumer.stuck_s if self._consumer is not None else 0.0
+
+    def _is_current(self, batch: RecordBatch) -> bool:
+        return bool(self.consumer.is_current(batch))
 
     def _worked_on(self, batch: RecordBatch) -> None:
         self.consumer.worked_on(batch)

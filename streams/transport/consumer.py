@@ -63,6 +63,7 @@ class Consumer(base.Consumer):
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="weir-poll", daemon=True)
         self._assignment: set[TP] = set()
+        self._begin: list[TopicPartition] = []  # where the present assignment begins
         self.joined = False
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
@@ -110,6 +111,10 @@ class Consumer(base.Consumer):
         with self._slot:
             return time.monotonic() - self._moved_at if self._records else 0.0
 
+    def is_current(self, batch: RecordBatch) -> bool:
+        """Whether a batch was fetched under the present assignment; another is redone by others."""
+        return bool(batch.generation == self.app.consumer_generation_id)
+
     def worked_on(self, batch: RecordBatch) -> None:
         """Every agent has its result of a batch: the next of its partition may come."""
         self._mailbox.done(batch)
@@ -121,6 +126,8 @@ class Consumer(base.Consumer):
 
     def release(self, batch: RecordBatch) -> None:
         """A batch is committed: there is room for others."""
+        if not self.is_current(batch):
+            return  # it was left out of the count when its assignment ended
         with self._slot:
             self._records = max(0, self._records - len(batch))
             self._bytes = max(0, self._bytes - batch.size)
@@ -152,10 +159,17 @@ class Consumer(base.Consumer):
         first = self.client.poll(POLL_S)
         if first is None:
             return
+        generation = self.app.consumer_generation_id
         rest = self.client.consume(self.app.batch_max - 1, 0)
+        if generation != self.app.consumer_generation_id:
+            # The partitions went, or came anew, while some of these records were in hand already.
+            # An assignment begins at what is committed: those that count are fetched again.
+            if self._begin:
+                self.client.assign(self._begin)
+            return
         messages = [message for message in (first, *rest) if not _failed(message)]
         news = False
-        for batch in columns_of(messages, self.app.consumer_generation_id, self.app.whole):
+        for batch in columns_of(messages, generation, self.app.whole):
             CONSUMED.labels(batch.topic).inc(len(batch))
             with self._slot:
                 if not self._records:
@@ -182,9 +196,11 @@ class Consumer(base.Consumer):
                 raise KafkaException(partition.error)
         offsets = {TP(p.topic, p.partition): max(p.offset, -1) for p in committed}
         self._call(self._assigned(offsets))
+        self._begin = committed
         client.assign(committed)
 
     def _on_revoke(self, client: Client, partitions: list[TopicPartition]) -> None:
+        self._begin = []
         if not self._stopping.is_set():
             self._call(self._revoked({TP(p.topic, p.partition) for p in partitions}))
 
@@ -226,7 +242,7 @@ class Consumer(base.Consumer):
             self._arrived.clear()
             batches = self._mailbox.take(delivery.committing)
         for batch in batches:
-            if batch.generation == self.app.consumer_generation_id:
+            if self.is_current(batch):
                 yield TP(*batch.tp), self._to_message(TP(*batch.tp), batch)
 
     def _to_message(self, tp: TP, record: RecordBatch) -> ConsumerMessage:

@@ -65,6 +65,8 @@ class Delivery:
     agents_of: how many agents read each topic; a batch is done when each has its result.
     patient: topics whose results nobody waits for; they ride with the others' commits, and cause
     one of their own only after `LINGER_S`.
+    is_current: whether a batch is of the present assignment. The result of another may arrive when
+    its partitions are gone; whoever has them now redoes it.
     worked_on: told of every batch of which all agents have a result.
     release: told of every batch that is committed, so that the consumer fetches more.
     committed: told of every commit's end.
@@ -78,6 +80,7 @@ class Delivery:
         transactional_id: str,
         agents_of: Mapping[str, int],
         patient: Collection[str],
+        is_current: Callable[[RecordBatch], bool],
         worked_on: Callable[[RecordBatch], None],
         release: Callable[[RecordBatch], None],
         committed: Callable[[], None],
@@ -86,6 +89,7 @@ class Delivery:
         self._config, self._group = config, group
         self._agents_of = agents_of
         self._patient = patient
+        self._is_current = is_current
         self._worked_on = worked_on
         self._release = release
         self._committed = committed
@@ -157,6 +161,8 @@ class Delivery:
         batch = result.batch
         if batch is None:
             done = [result]
+        elif not self._is_current(batch):
+            return
         else:
             done = self._partial.setdefault(batch.number, [])
             done.append(result)
