@@ -27,5 +27,5 @@ lint:
 	@infra/bootstrap.sh lint && .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
 
 clean:
-	rm -rf .venv .venv-bench .venv-nannyml .venv-drawing .uv infra/broker/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-alibi .venv-bench .venv-nannyml .venv-drawing .uv infra/broker/lib .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find schemas streams services tests -name __pycache__ -prune -exec rm -rf {} +

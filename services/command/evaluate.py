@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.command.context import JsonOption
+from services.command.evaluate_drift import drift
 from services.command.evaluate_labelling import labelling
 from services.command.evaluate_loop import loop
 from services.command.evaluate_weights import weights
@@ -112,6 +113,7 @@ def estimates(
     out.print("is what follows from the probabilities that its CBPE calibrates")
 
 
+app.command()(drift)
 app.command()(labelling)
 app.command()(weights)
 app.command()(loop)

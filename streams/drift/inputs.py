@@ -50,7 +50,9 @@ class Inputs:
         self._usual_shares = _usual_shares(reference, self._width, seasons.slots(self._season))
         inflation = np.array([block.inflation for block in self._blocks])
         size = np.array([block.size * (1 - block.missing) for block in self._blocks])
-        error = sampling_error(self._usual_shares.mean(0), size / inflation)
+        # A slot's shares are of its rows alone.
+        of_slot = size / len(self._usual_shares)
+        error = sampling_error(self._usual_shares.mean(0), of_slot / inflation)
         tolerance = np.minimum(policy.tolerance + error, MOST_TOLERANCE)
         # exp(h) looks at least, of STEP records at least, of each CUSUM.
         looks = every / SHAPES * m * len(HORIZONS) / STEP

@@ -13,7 +13,7 @@ Rows = npt.NDArray[np.int64]
 HOUR_MS = 3_600_000
 HOURS, DAYS = 24, 7
 _THURSDAY = 3  # 1 January 1970, counted from Monday
-SHRINK = 200.0
+SHRINK = 20.0
 """Rows that the shares of all seasons count for in those of one: a thin slot has no shape of its
 own."""
 

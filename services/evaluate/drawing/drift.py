@@ -1,0 +1,55 @@
+"""Draws the comparison of drift detectors; runs in the drawing environment, which has matplotlib.
+
+drift.py FILE.svg < figures.json
+"""
+
+import json
+import sys
+
+import matplotlib as mpl
+
+mpl.use("svg")
+mpl.rcParams |= {"svg.hashsalt": "weir", "font.size": 9, "svg.fonttype": "none"}
+import matplotlib.pyplot as plt  # noqa: E402
+
+data = json.load(sys.stdin)
+chosen = (
+    "errors_10_to_20",
+    "errors_10_to_15",
+    "errors_10_to_12",
+    "normal_abrupt",
+    "flights_longer",
+)
+shown = [stream for stream in chosen if stream in data["weir"]]
+names = [name for name in data if not name.startswith("weir_") or name == "weir_1m"]
+figure, axes = plt.subplots(1, max(len(shown), 1), figsize=(12, 3.6), layout="constrained")
+for axis, stream in zip(axes if len(shown) > 1 else [axes], shown, strict=False):
+    for at, name in enumerate(names):
+        one = data[name].get(stream)
+        if one is None:
+            continue
+        false = one["false_alarms_per_million"] or 0.0
+        delay = one["delay_median"]
+        ours = name.startswith("weir")
+        axis.plot(
+            [max(false, 0.5)],
+            [delay if delay is not None else float("nan")],
+            marker="D" if ours else "o",
+            markersize=8 if ours else 5,
+            color="#1f6f8b" if ours else f"C{at % 10}",
+            linestyle="",
+            label=name,
+        )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_title(stream, fontsize=9)
+    axis.set_xlabel("false alarms per million (0.5: none)")
+    axis.spines[["top", "right"]].set_visible(False)
+if shown:
+    (axes if len(shown) == 1 else axes[0]).set_ylabel("median delay, records")
+    handles: dict[str, object] = {}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+figure.savefig(sys.argv[1], metadata={"Date": None})
