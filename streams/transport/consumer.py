@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -18,6 +19,7 @@ from faust.types import TP, ConsumerMessage
 from prometheus_client import Counter
 
 from streams.transport.batch import RecordBatch, columns_of
+from streams.transport.delivery import EXIT_CODE
 from streams.transport.mailbox import Mailbox
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ GATHER_S = 0.1
 # it (`delivery.TRANSACTION_TIMEOUT_MS`, and it looks every 10 s by default).
 OFFSETS_TIMEOUT_S = 60.0
 PACE_S = 0.001
+# A worker that has records and commits none for so long never will: its successor begins at what is
+# committed. A commit that the broker does not answer ends the worker earlier.
+GIVE_UP_S = 120.0
 POLL_S = 0.2  # how long a poll may wait for a first record; stopping waits for it at most
 
 CONSUMED = Counter("weir_consumed_records", "Records consumed", ["topic"])
@@ -139,10 +144,22 @@ class Consumer(base.Consumer):
     def _poll(self) -> None:
         try:
             while not self._stopping.is_set():
+                if self.stuck_s > GIVE_UP_S:
+                    self._end()
                 self._poll_once()
         except Exception:
             log.exception("the consumer failed; the worker ends and is to be restarted")
             self._call(self._give_up())
+
+    def _end(self) -> None:
+        log.error(
+            "%d records are at hand and none was committed for %.0f s; the worker ends and is to be"
+            " restarted",
+            self._records,
+            self.stuck_s,
+        )
+        logging.shutdown()
+        os._exit(EXIT_CODE)  # nothing that would have to be waited for may keep it
 
     async def _give_up(self) -> None:
         await self.app.crash(RuntimeError("the consumer failed; see the log above"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from streams.transport.batch import RecordBatch, Result, columns_of
-from streams.transport.consumer import Consumer
-from streams.transport.delivery import Delivery
+from streams.transport.consumer import GIVE_UP_S, Consumer
+from streams.transport.delivery import EXIT_CODE, Delivery
 from streams.transport.mailbox import Mailbox
 from tests.streams.transport.test_mailbox import PLAIN, Message
 
@@ -84,6 +85,22 @@ def test_records_in_hand_at_a_rebalance_are_dropped(consumer: Any, begin: list[s
     assert consumer.outstanding == 0
     # What the new assignment has given by then is fetched again.
     assert client.assigned == begin
+
+
+def test_a_worker_that_commits_nothing_ends(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+
+    def end(code: int) -> None:
+        ended.append(code)
+        consumer._stopping.set()
+
+    monkeypatch.setattr("os._exit", end)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    consumer.client = Client(lambda: None)
+    consumer._stopping.clear()
+    consumer._records, consumer._moved_at = 1, time.monotonic() - GIVE_UP_S - 1
+    consumer._poll()
+    assert ended == [EXIT_CODE]
 
 
 def test_the_result_of_an_assignment_that_is_over_is_not_committed() -> None:
