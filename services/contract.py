@@ -39,7 +39,7 @@ class Contract:
 
     labelling: what people are asked for: the target's ``doc`` and ``unit``, the task's ``seed``,
     whether truths of labellers are ``accepted``, and the fields of
-    `streams.labelling.policy.Labelling`.
+    `streams.labelling.policy.Labelling`. alerts: the fields of `streams.alerts.policy.Alerts`.
     """
 
     task: str
@@ -53,6 +53,7 @@ class Contract:
     windows: list[str]
     doc: str = ""
     labelling: Mapping[str, Any] = field(default_factory=dict)
+    alerts: Mapping[str, Any] = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -76,6 +77,7 @@ class Contract:
                 "accepted": LABELLER in task.truth_sources,
                 **task.labelling.facts(),
             },
+            alerts=task.alerts.facts(),
             schemas=task.schemas(),
         )
 

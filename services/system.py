@@ -1,6 +1,6 @@
 """What a whole deployment is: its processes, in the order in which they need each other.
 
-    broker ─► (topics are created) ─► worker, trainer, console
+    broker ─► (topics are created) ─► worker, trainer, alerting, console
     store  ─► sink (needs both)
 
 Each gets its settings by its environment, and only the secrets that it needs.
@@ -19,7 +19,7 @@ from services.deployment import DeploymentError, Ports
 from services.supervisor import ProcessSpec
 from streams.settings import Settings
 
-PROCESSES = ("broker", "store", "worker", "sink", "trainer", "console")
+PROCESSES = ("broker", "store", "worker", "sink", "trainer", "alerting", "console")
 GROUND = ("broker", "store")
 """What the others stand on: these start first, then the topics are created."""
 
@@ -67,6 +67,7 @@ def assemble(settings: Settings, explicit: Collection[str], without: Collection[
             "worker": _worker,
             "sink": _sink,
             "trainer": _trainer,
+            "alerting": _alerting,
             "console": _console,
         }.items()
         if name not in absent
@@ -132,6 +133,9 @@ def _environment(settings: Settings, health_port: int, *secrets: str) -> dict[st
         "WEIR_CLICKHOUSE_PORT": str(settings.clickhouse_port),
         "WEIR_CONSOLE_PORT": str(settings.console_port),
         "WEIR_HEALTH_PORT": str(health_port),
+        "WEIR_CONSOLE_URL": settings.console_url,
+        # Of the supervisor's own environment: only the process that sends is to know them.
+        "WEIR_ALERT_URLS": "",
         "PYTHONUNBUFFERED": "1",
     }
     for secret in secrets:
@@ -193,6 +197,10 @@ def _sink(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec
 
 def _trainer(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:
     return _serving(settings, "trainer", "services.trainer", port, absent, "signing_key")
+
+
+def _alerting(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:
+    return _serving(settings, "alerting", "services.alerting", port, absent, "alert_urls")
 
 
 def _console(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:

@@ -39,6 +39,13 @@ class Settings(BaseSettings):
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password.")
 
     console_port: int = Field(8080, ge=0, lt=65536)
+    console_url: str = Field(
+        "", description="The page's address for people elsewhere; '': on this machine, at its port."
+    )
+    alert_urls: SecretStr = Field(
+        SecretStr(""),
+        description="Where alerts are sent: URLs of apprise, by comma or space. Secrets.",
+    )
     health_port: int = Field(0, ge=0, lt=65536, description="Metrics and health; 0: any free port.")
 
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
@@ -52,6 +59,11 @@ class Settings(BaseSettings):
     signing_key: SecretStr = Field(
         SecretStr(""), description="Key of the bundles' signatures; the embedded set-up makes one."
     )
+
+    @property
+    def page(self) -> str:
+        """The page's address."""
+        return self.console_url or f"http://127.0.0.1:{self.console_port}/"
 
     @property
     def artifacts(self) -> Path:

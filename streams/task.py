@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
+from streams.alerts.policy import Alerts, Bound
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
 from streams.training.policy import Training
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Alerts",
     "AllOf",
     "AnyOf",
     "Binary",
     "Boolean",
+    "Bound",
     "Budget",
     "Category",
     "Checks",
@@ -269,6 +272,7 @@ class Task:
         (`streams.triggers.declare.DEFAULT`); empty: none.
     drift: how often findings of drift may be wrong, what matters, what is looked at.
     training: which labels train a version, and with which weights.
+    alerts: what of its findings a person is told of, and how often.
     seed: seeds all randomness of training.
     """
 
@@ -294,6 +298,7 @@ class Task:
     triggers: Sequence[Trigger] | None = None
     drift: Drift = field(default_factory=Drift)
     training: Training = field(default_factory=Training)
+    alerts: Alerts = field(default_factory=Alerts)
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -423,6 +428,8 @@ def _problems(task: Task) -> list[str]:
         [*task.segments, *RESERVED_SEGMENTS],
     )
     found += task.training.problems(task.weak_labels is not None, task.exploration)
+    names_of_windows = [window.name for window in task.windows]
+    found += task.alerts.problems(names_of_windows, [*task.segments, *RESERVED_SEGMENTS])
     return found + task.labelling.problems() + task.drift.problems()
 
 

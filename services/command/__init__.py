@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from services.command import (
+    alerts,
     bench,
     contracts,
     demo,
@@ -65,6 +66,7 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.add_typer(drift.app, name="drift")
+    app.add_typer(alerts.app, name="alerts")
     app.add_typer(verify.app, name="verify")
     app.add_typer(evaluate.app, name="evaluate")
     return app

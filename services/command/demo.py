@@ -104,7 +104,7 @@ def not_needed_at_once(settings: Settings) -> set[str]:
 
     The sink goes on where its tables end; the trainer is waited for where there is no model yet.
     """
-    later = {"console", "sink"}
+    later = {"alerting", "console", "sink"}
     return later | {"trainer"} if any(settings.artifacts.glob("*/manifest.json")) else later
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 STOP_TIMEOUT_S = 120
-"""Longest orderly stop: each of six processes has 30 s at most, most of them at the same time."""
+"""Longest orderly stop: each of seven processes has 30 s at most, most of them at the same time."""
 
 PageOption = Annotated[bool, typer.Option("--no-page", help="Do not start the web page.")]
 
@@ -35,8 +35,8 @@ def up(
     without: Annotated[
         list[str] | None,
         typer.Option(
-            help="A process not to start (broker, store, worker, sink, trainer, console), because "
-            "it runs elsewhere; may be given more than once.",
+            help="A process not to start (broker, store, worker, sink, trainer, alerting, "
+            "console), because it runs elsewhere; may be given more than once.",
             show_default=False,
         ),
     ] = None,

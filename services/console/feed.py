@@ -1,8 +1,8 @@
 """Tells every open page of each second, once for all: server-sent events.
 
 Events: `hello` (all that a page needs to begin), `tick` (each second: figures and the last
-points), `versions` and `letters` (only when they changed). A page that is slow, or was away,
-misses frames and not data: ticks overlap, and a reconnect begins with `hello`.
+points), `versions`, `letters` and `alerts` (only when they changed). A page that is slow, or was
+away, misses frames and not data: ticks overlap, and a reconnect begins with `hello`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from services.console.metrics import STREAMS
 from services.console.tail import Letter, Tail
 from services.contract import Contract
 from services.supervisor import read_run_state
+from streams.alerts.told import Told
 from streams.roles import Roles
 
 log = structlog.get_logger("console.feed")
@@ -44,6 +45,7 @@ class Frame:
     tick: bytes
     versions: bytes
     letters: bytes
+    alerts: bytes
 
 
 class Feed:
@@ -99,7 +101,7 @@ class Feed:
         with STREAMS.track_inprogress():
             frame = self._frame
             yield b"retry: 2000\n\n" + _event("hello", await self._hello())
-            yield frame.versions + frame.letters + frame.tick
+            yield frame.versions + frame.letters + frame.alerts + frame.tick
             while True:
                 before = frame
                 async with self._changed:
@@ -114,6 +116,8 @@ class Feed:
                     changed += frame.versions
                 if frame.letters != before.letters:
                     changed += frame.letters
+                if frame.alerts != before.alerts:
+                    changed += frame.alerts
                 yield changed + frame.tick
 
     async def _hello(self) -> dict[str, Any]:
@@ -151,6 +155,7 @@ class Feed:
             tick=_event("tick", tick),
             versions=_event("versions", _versions(tail.roles)),
             letters=_event("letters", [_letter(letter) for letter in reversed(tail.letters)]),
+            alerts=_event("alerts", _alerts(tail.alerts)),
         )
 
 
@@ -182,6 +187,25 @@ def _letter(letter: Letter) -> dict[str, Any]:
         if text and len(text) > TEXT_MAX:
             shown[name] = text[:TEXT_MAX] + "…"
     return shown
+
+
+def _alerts(told: Told) -> dict[str, Any]:
+    """The open episodes, the newest first, and the last of those that are over."""
+    names = (
+        *("alert_id", "episode", "raised_at", "opened_at", "change", "kind", "about", "severity"),
+        *("title", "message", "evidence", "count", "command"),
+    )
+
+    def shown(record: Mapping[str, Any]) -> dict[str, Any]:
+        found = {name: record[name] for name in names}
+        for name in ("title", "message", "about"):
+            found[name] = found[name][:TEXT_MAX]
+        return found | {"link": f"#{record['link'].partition('#')[2]}"}
+
+    return {
+        "open": [shown(record) for record in reversed([*told.open.values()])],
+        "over": [shown(record) for record in reversed(told.over)],
+    }
 
 
 def _processes(home: Path) -> list[dict[str, Any]]:

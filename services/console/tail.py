@@ -28,11 +28,12 @@ from confluent_kafka import (
 from schemas.topics import BY_NAME
 from services.console.live import Live
 from services.contract import Contract
+from streams.alerts.told import Told
 from streams.roles import ModelRecord, Roles, fold
 
 log = structlog.get_logger("console.tail")
 
-FOLLOWED = ("requests", "predictions", "outcomes", "models", "dead-letters")
+FOLLOWED = ("requests", "predictions", "outcomes", "models", "dead-letters", "alerts")
 POLL_S = 0.25
 """Longest wait for a batch: what arrives meanwhile is looked at together."""
 BATCH = 10_000
@@ -75,9 +76,9 @@ class Tail:
         self._kafka = dict(kafka)
         self._live = live
         self._topics = {BY_NAME[name].topic(contract.task): name for name in FOLLOWED}
-        self._predictions, self._outcomes, self._models, self._dead_letters = (
+        self._predictions, self._outcomes, self._models, self._dead_letters, self._alerts = (
             contract.codec(record, home)
-            for record in ("prediction", "outcome", "model", "dead_letter")
+            for record in ("prediction", "outcome", "model", "dead_letter", "alert")
         )
         self._weak_labels = bool(contract.signals)
         self._stop = threading.Event()
@@ -85,6 +86,7 @@ class Tail:
         self.state = State(False, "connecting to Kafka")
         self.roles = Roles({})
         self.letters: tuple[Letter, ...] = ()
+        self.alerts = Told()
 
     def start(self) -> None:
         """Begin to follow; waits for nothing."""
@@ -161,7 +163,7 @@ class Tail:
 
     def _start(self, consumer: Consumer, name: str, partition: TopicPartition) -> int:
         """Where to begin: small topics with what they hold, the others at their ends."""
-        if name == "models":
+        if name in ("models", "alerts"):
             return int(OFFSET_BEGINNING)
         if name == "dead-letters":
             first, end = consumer.get_watermark_offsets(partition, METADATA_TIMEOUT_S)
@@ -198,6 +200,8 @@ class Tail:
             self._take_models(arrived)
         if arrived := by_topic["dead-letters"]:
             self._take_letters(arrived)
+        if arrived := by_topic["alerts"]:
+            self._take_alerts(arrived)
 
     def _true(self, messages: Sequence[Message]) -> int:
         """How many outcomes are not of weak labels; without signals none can be."""
@@ -225,6 +229,13 @@ class Tail:
             except ValueError as error:
                 log.warning("dead letter not read", offset=message.offset(), error=str(error))
         self.letters = tuple(letters)
+
+    def _take_alerts(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            try:
+                self.alerts = self.alerts.after(self._alerts.read(message.value()))
+            except ValueError as error:
+                log.warning("alert not read", offset=message.offset(), error=str(error))
 
 
 def _letter(offset: int, record: Mapping[str, Any]) -> Letter:

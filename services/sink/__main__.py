@@ -50,7 +50,7 @@ def main() -> int:
     try:
         owned = _own_tables(settings, contract, stop, health)
         reader = _reader(settings, own, contract, owned, stop)
-        _watch(settings, contract, _group(own, contract), stop)
+        _watch(settings, contract, own.group_of(contract.task), stop)
         running.append(Sink(reader, owned.streams, owned.undecodable, own, stop.is_set))
         log.info("sink runs", task=contract.task, topics=len(owned.streams))
         running[0].run()
@@ -129,14 +129,10 @@ def _take(settings: Settings, contract: Contract, stop: threading.Event, health:
     return _Owned(streams, writers[UNDECODABLE])
 
 
-def _group(own: SinkSettings, contract: Contract) -> str:
-    return own.group or f"weir-sink-{contract.task}"
-
-
 def _reader(
     settings: Settings, own: SinkSettings, contract: Contract, owned: _Owned, stop: threading.Event
 ) -> Reader:
-    reader = Reader(settings.kafka_python(), list(owned.streams), _group(own, contract))
+    reader = Reader(settings.kafka_python(), list(owned.streams), own.group_of(contract.task))
     reader.start(
         {topic: s.writer.positions(s.table.topic) for topic, s in owned.streams.items()},
         stop.is_set,

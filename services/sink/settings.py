@@ -19,3 +19,7 @@ class SinkSettings(BaseSettings):
         default=64 << 20, gt=0, description="Bytes read ahead, all topics; then all are inserted."
     )
     group: str = Field(default="", description="Consumer group that shows the lag; '': by task.")
+
+    def group_of(self, task: str) -> str:
+        """The consumer group that shows the lag of a task's sink."""
+        return self.group or f"weir-sink-{task}"

@@ -212,6 +212,28 @@ def model(version: str, role: str = "champion", **changes: Any) -> dict[str, Any
     } | changes
 
 
+def alert(name: str, change: str = "opened", **changes: Any) -> dict[str, Any]:
+    return {
+        "alert_id": f"{name}-{change}",
+        "raised_at": int(time.time() * 1000),
+        "kind": "drift",
+        "severity": "warning",
+        "message": f"{name} is not what it was",
+        "about": f"data drift of {name}",
+        "evidence": "d1",
+        "change": change,
+        "episode": f"{name}-opened",
+        "opened_at": int(time.time() * 1000),
+        "title": f"data drift of {name}",
+        "count": 1,
+        "version": "v1",
+        "event_time": None,
+        "origin": "",
+        "link": "http://127.0.0.1:8080/#drift-d1",
+        "command": "weir drift explain d1",
+    } | changes
+
+
 def dead_letter(offset: int, **changes: Any) -> dict[str, Any]:
     return {
         "topic": "page.requests",

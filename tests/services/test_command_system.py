@@ -20,10 +20,10 @@ from tests.services.command_line import command, inherited_environment, weir
 pytestmark = pytest.mark.system
 
 START_S = 400
-"""Six processes, four of which import scikit-learn, on a machine that others use too."""
+"""Seven processes, four of which import scikit-learn, on a machine that others use too."""
 
 
-NOT_THE_BROKER = ("store", "worker", "sink", "trainer", "console")
+NOT_THE_BROKER = ("store", "worker", "sink", "trainer", "alerting", "console")
 
 
 class Running:
@@ -61,7 +61,7 @@ def test_everything_runs_and_is_well(running: Running) -> None:
     found = json.loads(running.ok("status", "--json"))
     assert found["running"]
     assert {process["name"]: process["well"] for process in found["processes"]} == dict.fromkeys(
-        ("broker", "store", "worker", "sink", "trainer", "console"), True
+        ("broker", "store", "worker", "sink", "trainer", "alerting", "console"), True
     )
     assert "tumours-worker" in found["groups"]
     assert "tumours" in running.ok("status")
@@ -98,7 +98,7 @@ def test_what_the_processes_do_and_cost_is_in_clickhouse(running: Running) -> No
         "SELECT DISTINCT process FROM system_metrics WHERE cpu >= 0 AND memory_mb > 1 "
         "AND at > now() - INTERVAL 10 MINUTE ORDER BY process"
     )
-    wanted = {"broker", "console", "sink", "store", "supervisor", "trainer", "worker"}
+    wanted = {"alerting", "broker", "console", "sink", "store", "supervisor", "trainer", "worker"}
     while True:  # a look every ten seconds, and two make a row
         rows = running.ok("sql", query, "--json").splitlines()
         if {json.loads(line)["process"] for line in rows} == wanted:

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_console import (
     RunningConsole,
+    alert,
     dead_letter,
     model,
     prediction,
@@ -59,11 +60,14 @@ def test_it_waits_for_topics_and_says_so_then_counts_each_committed_record(
 BEGIN_FAR = 4_000_000_000_000
 
 
-def test_roles_and_dead_letters_are_there_again_after_a_restart(console: RunningConsole) -> None:
+def test_roles_alerts_and_dead_letters_are_there_again_after_a_restart(
+    console: RunningConsole,
+) -> None:
     console.create_topics()
     console.send("models", model("v1", "champion", changed_at=1), model("v2", "canary"))
     console.send("models", model("v2", "champion", replaces="v1"))
     console.send("dead-letters", *(dead_letter(n) for n in range(60)))
+    console.send("alerts", alert("a"), alert("b"), alert("a", "worse"), alert("b", "resolved"))
 
     def checked() -> None:
         versions = console.event("versions", lambda known: len(known) == 2)
@@ -73,6 +77,11 @@ def test_roles_and_dead_letters_are_there_again_after_a_restart(console: Running
             "page.requests[0]@59",
             "page.requests[0]@58",
         ]
+        alerts = console.event("alerts", lambda known: known["over"])
+        assert [(a["episode"], a["change"], a["link"]) for a in alerts["open"]] == [
+            ("a-opened", "worse", "#drift-d1")
+        ]
+        assert [a["change"] for a in alerts["over"]] == ["resolved"]
 
     checked()
     assert console.stop() == 0

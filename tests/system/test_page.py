@@ -24,6 +24,7 @@ from tests.services.running_console import (
     BEGIN_MS,
     DAY_MS,
     RunningConsole,
+    alert,
     dead_letter,
     drift,
     model,
@@ -242,6 +243,11 @@ def filled(system: System) -> System:
         dead_letter(7, message=HOSTILE, request_id=HOSTILE, reason="<b>bold</b>"),
     )
     system.send("drifts", drift("aaaa1111", effect=HOSTILE), drift("bbbb2222", **RECORDED))
+    system.send(
+        "alerts",
+        *(alert("a"), alert("b"), alert("b", "resolved")),
+        alert("a", "worse", severity="critical", message=HOSTILE),
+    )
     system.wait_for_rows("metrics", len(rows))
     system.wait_for_rows("drifts", 2)
     system.wait_for_rows("predictions", 10)
@@ -379,6 +385,16 @@ def test_what_strangers_sent_is_shown_as_text(filled: System, page: Page) -> Non
     expect(letter.locator("[data-name=Reason]")).to_have_text("<b>bold</b>")
     assert page.locator("#letters img, #letters script, #letters b").count() == 0
     expect(page).to_have_title(f"{filled.console.contract.task} · Weir")
+
+
+def test_it_shows_the_open_alerts_and_the_last_that_are_over(filled: System, page: Page) -> None:
+    page.goto(filled.console.url)
+    rows = page.locator("#alerts tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first.locator("[data-name=State]")).to_have_text("critical")
+    expect(rows.first.locator("[data-name=Message]")).to_have_text(SHOWN)
+    expect(rows.first.locator("a")).to_have_attribute("href", "#drift-d1")
+    expect(rows.last.locator("[data-name=State]")).to_have_text("resolved")
 
 
 def test_it_shows_the_processes_of_the_home(filled: System, page: Page) -> None:

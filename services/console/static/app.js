@@ -6,7 +6,7 @@ import * as format from "./format.js";
 import * as now from "./now.js";
 import * as quality from "./quality.js";
 import * as system from "./system.js";
-import { champion, showLetters, showProcesses, showShares, showVersions } from "./tables.js";
+import { champion, showAlerts, showLetters, showProcesses, showShares, showVersions } from "./tables.js";
 
 const SILENT_MS = 6000; // a tick comes each second: after this long something is wrong
 let source = null;
@@ -37,6 +37,7 @@ const on = {
   },
   versions(versions) { showVersions(versions, last?.figures.by_version); },
   letters: showLetters,
+  alerts: showAlerts,
 };
 
 function connect() {

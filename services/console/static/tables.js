@@ -59,6 +59,25 @@ export function showLetters(letters) {
   )));
 }
 
+// Open ones say how urgent they are, the others that they are over.
+export function showAlerts({ open, over }) {
+  const all = [...open.map((alert) => [alert, alert.severity, alert.severity]), ...over.map((alert) => [alert, "over", alert.change])];
+  $("alerts-empty").hidden = all.length > 0;
+  $("alerts-table").hidden = all.length === 0;
+  $("alerts").replaceChildren(...all.map(([alert, kind, state]) => {
+    const made = row(
+      ["Since", format.when(alert.opened_at ?? alert.raised_at), "when"],
+      ["State", element("span", { class: `pill ${kind}` }, state)],
+      ["Alert", format.plain(alert.title || alert.about)],
+      ["Message", format.plain(alert.message), "wide"],
+      ["Seen", format.count(alert.count), "num"],
+      ["Evidence", element("a", { href: alert.link, title: alert.command }, alert.kind), "origin"],
+    );
+    made.id = `alert-${alert.episode || alert.alert_id}`;
+    return made;
+  }));
+}
+
 let shownProcesses = "";
 
 export function showProcesses(processes) {

@@ -1,0 +1,76 @@
+"""All that is decided of a task's alerts: records and looks in, notices out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from streams.alerts.book import Book, Notice
+from streams.alerts.levels import DeadLetterSigns, LagSigns
+from streams.alerts.policy import Alerts
+from streams.alerts.sign import Sign
+from streams.alerts.signs import RoleSigns, of_drift, of_metric, of_retrain
+from streams.roles import ModelRecord
+
+
+class Decider:
+    """Keeps the book of one task.
+
+    windows: names of the task's windows, in its order. now_ms, requests: the time at its start,
+    and how many records the topic of requests has had by then.
+    """
+
+    def __init__(
+        self, task: str, policy: Alerts, windows: Sequence[str], now_ms: int, requests: int
+    ) -> None:
+        self._policy, self._windows = policy, windows
+        self._book = Book(task, policy)
+        self._roles = RoleSigns()
+        self._lags = LagSigns(policy)
+        self._letters = DeadLetterSigns(policy, now_ms, requests)
+
+    def restore(
+        self, notices: Iterable[Notice], models: Iterable[ModelRecord], now_ms: int
+    ) -> None:
+        """Take up what was told before, and the roles that were decided before, all of them."""
+        self._book.restore(notices, now_ms)
+        for record in models:
+            self._roles.see(record, now_ms, "")
+
+    def see(self, topic: str, record: Mapping[str, Any], at_ms: int, origin: str) -> list[Notice]:
+        """A record of ``drifts``, ``metrics``, ``retrain`` or ``models``, stored at ``at_ms``."""
+        signs: list[Sign | None] = []
+        ended: list[Notice] = []
+        if topic == "drifts" and (self._policy.drift or record["kind"] == "volume"):
+            signs = [of_drift(record, at_ms, origin)]
+        elif topic == "metrics":
+            signs = [*of_metric(record, self._policy.metrics, self._windows, at_ms, origin)]
+        elif topic == "retrain":
+            signs = [of_retrain(record, at_ms, origin)]
+        elif topic == "models":
+            before = self._roles.champion
+            signs = [*self._roles.see(ModelRecord.of(record), at_ms, origin)]
+            if before is not None and self._roles.champion != before:
+                ended = self._book.replaced(before, at_ms)
+        return ended + self._told(signs)
+
+    def count_dead_letters(self, at_ms: int, reasons: Mapping[str, int]) -> None:
+        """Dead letters that were stored at one time, by reason."""
+        self._letters.count(at_ms, reasons)
+
+    def look(self, lags: Mapping[str, int | None], requests: int, at_ms: int) -> list[Notice]:
+        """A look at the running system: each process's lag, and the requests that ever came."""
+        signs = [self._lags.see(process, lag, at_ms) for process, lag in lags.items()]
+        return self._told([*signs, self._letters.see(requests, at_ms)])
+
+    def tick(self, now_ms: int) -> list[Notice]:
+        """What the time gives to tell; to be asked when every record there is has been seen."""
+        return self._book.tick(now_ms)
+
+    @property
+    def open(self) -> list[Notice]:
+        """What was told last of each open episode."""
+        return self._book.open
+
+    def _told(self, signs: Iterable[Sign | None]) -> list[Notice]:
+        return [notice for sign in signs if sign is not None for notice in self._book.see(sign)]
