@@ -60,22 +60,21 @@ ORDINARY = ("cool-down", "budget")
 
 
 def of_retrain(record: Record, at_ms: int, origin: str) -> Sign | None:
-    """A ``retrain`` record: a trigger that was refused, or an event that gave no version."""
-    status = record.get("status", "asked")
-    if status not in ("refused", "failed"):
+    """A ``retrain`` record: a trigger that was refused. (Of an event that gave no version the
+    record of that version tells.)"""
+    if record["status"] != "refused":
         return None
-    who = f"trigger {record['policy']}" if record.get("policy") else record["trigger"]
-    happened = "was refused" if status == "refused" else "gave no version"
+    who = f"trigger {record['policy']}"
     return Sign(
         kind="refused",
-        about=f"{who}: {record.get('why') or status}",
+        about=f"{who}: {record['why']}",
         state="happened",
         at_ms=at_ms,
-        severity="info" if record.get("why") in ORDINARY else "warning",
-        title=f"retraining by {who} {happened}",
-        message=f"Retraining by {who} {happened}: {record['reason']}",
+        severity="info" if record["why"] in ORDINARY else "warning",
+        title=f"retraining by {who} was refused",
+        message=f"Retraining by {who} was refused: {record['reason']}",
         evidence=record["event_id"],
-        version=record.get("champion", ""),
+        version=record["champion"],
         origin=origin,
     )
 
