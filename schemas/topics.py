@@ -178,6 +178,25 @@ TOPICS: tuple[Topic, ...] = (
         "delete",
         "statements that something changed",
     ),
+    # Read once; where a worker's disk is lost, what is usual of each client is learned anew.
+    Topic(
+        "usage",
+        "usage",
+        "partition",
+        False,
+        2 * DAY_MS,
+        "delete",
+        "internal: requests by client and short time",
+    ),
+    Topic(
+        "throttles",
+        "throttle",
+        "client",
+        False,
+        None,
+        "compact",
+        "clients whose requests are not answered as usual",
+    ),
     Topic("retrain", "retrain", "event id", False, _YEAR, "delete", "requests to train"),
     # The last record is the state. Small segments, so that the others leave.
     Topic(

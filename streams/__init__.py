@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from schemas.features import Boolean, Category, Integer, Number
     from streams.drift.policy import Drift
+    from streams.alerts.policy import Alerts, Bound
     from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
+    from streams.volume.policy import Volume
     from streams.weak_labels import Dwell, WeakLabels
 
 __all__ = [
+    "Alerts",
     "Binary",
     "Boolean",
+    "Bound",
     "Category",
     "Drift",
     "Dwell",
@@ -26,6 +30,7 @@ __all__ = [
     "Regression",
     "Task",
     "Training",
+    "Volume",
     "WeakLabels",
     "Window",
     "Windowed",

@@ -6,6 +6,7 @@
     tallies ─► metrics ─► metrics
     predictions, shadows, outcomes ─► profile ─► profiles
     profiles ─► drift ─► drifts
+    predictions ─► usage ─► usage ─► volume ─► drifts, throttles (which serving looks up)
     outcomes, predictions ─► windowed ─► features (which serving looks up)
 
 ``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).
@@ -40,8 +41,11 @@ from streams.store import Stores
 from streams.tally import STAGE as METRICS
 from streams.tally import Tally
 from streams.task import Task, TaskError, load_task
+from streams.throttles import FollowingThrottles
 from streams.transport.app import App
 from streams.transport.batch import RecordBatch
+from streams.usage import Usage
+from streams.volumes import Volumes
 from streams.windowed.agent import Cells
 from streams.windowed.definition import Definition
 from streams.windowed.following import FollowingFeatures
@@ -76,6 +80,7 @@ def build(task: Task, settings: Settings) -> App:
     )
     definition = Definition(task)
     windowed = FollowingFeatures(task.name, definition, by_record["cell"], settings.librdkafka())
+    throttles = FollowingThrottles(task.name, by_record["throttle"], settings.librdkafka())
     serving = Serving(
         task,
         by_record,
@@ -84,6 +89,7 @@ def build(task: Task, settings: Settings) -> App:
         clock,
         windowed.columns,
         models.shadows,
+        throttles.current,
     )
     feedback = Feedback(task, by_record, stores, clock)
     tally = Tally(task, by_record, clock)
@@ -92,6 +98,8 @@ def build(task: Task, settings: Settings) -> App:
     references = References(task, settings.artifacts, signing_key, clock)
     profiles = Profiles(task, by_record, references, clock)
     drifts = Drifts(task, by_record, references, stores, clock)
+    usage = Usage(task, by_record)
+    volumes = Volumes(task, by_record, stores, clock)
 
     def restore(offsets: Mapping[TP, int]) -> None:
         for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:
@@ -105,6 +113,9 @@ def build(task: Task, settings: Settings) -> App:
         if TP(drifts.topic, 0) in offsets:
             _restore_stage(drifts.stage, (drifts.topic,), 0, offsets, drifts)
             drifts.open()
+        if TP(volumes.topic, 0) in offsets:
+            _restore_stage(volumes.stage, (volumes.topic,), 0, offsets, volumes)
+            volumes.open()
 
     def _restore_stage(
         stage: str, topics: tuple[str, ...], partition: int, offsets: Mapping[TP, int], run: object
@@ -123,6 +134,7 @@ def build(task: Task, settings: Settings) -> App:
         metrics.close()
         cells.close()
         drifts.close()
+        volumes.close()
         stores.close()
 
     app = App(
@@ -142,6 +154,8 @@ def build(task: Task, settings: Settings) -> App:
     if task.drift.kinds:
         app.stage("profile", profiles.topics, profiles, patient=True)
         app.stage("drift", [drifts.topic], drifts, patient=True)
+    app.stage("usage", [usage.topic], usage, patient=True)
+    app.stage("volume", [volumes.topic], volumes, patient=True)
     if definition:
         app.stage("windowed", cells.topics, cells, patient=True)
 
@@ -156,6 +170,7 @@ def build(task: Task, settings: Settings) -> App:
         await app.drain()
         models.stop()
         windowed.stop()
+        throttles.stop()
 
     def health() -> Health:
         ready = app.ready
@@ -175,6 +190,7 @@ def build(task: Task, settings: Settings) -> App:
 
     models.start()
     windowed.start()
+    throttles.start()
     serve_observability(settings.health_port, health)
     return app
 

@@ -39,7 +39,7 @@ def declaration(task: Task) -> dict[str, Any]:
     """The parts of a task that training depends on, as JSON data.
 
     Left out, since they change no model: docs, segments, horizon, signals, windows, partitions,
-    labelling, drift, triggers, alerts.
+    labelling, drift, triggers, alerts, volume.
     """
     target = {name: value for name, value in asdict(task.target).items() if name != "doc"}
     windowed = [describe_windowed(feature) for feature in task.windowed]

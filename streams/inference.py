@@ -54,9 +54,9 @@ class Inferred:
     expected: Expected | None = None
 
 
-def unserved(n: int) -> Inferred:
-    """What becomes of inputs while no version is in service."""
-    reason = constant("no model version is in service yet", n)
+def unserved(n: int, why: str = "no model version is in service yet") -> Inferred:
+    """What becomes of inputs that no version looks at."""
+    reason = constant(words(why), n)
     nothing = constant(None, n)
     return Inferred(np.ones(n, bool), reason, constant("none", n), nothing, nothing, None)
 

@@ -18,6 +18,7 @@ from streams.dead_letters import DeadLetter, DeadLetters, words
 from streams.exploration import explored
 from streams.inference import Inferred, infer, unserved
 from streams.task import Task
+from streams.throttles import NOBODY, Throttles
 from streams.transport.batch import Headers, Output, RecordBatch, Result
 from streams.validate import Checked, validate
 from streams.version import Answers, Version
@@ -51,6 +52,15 @@ class Served:
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Throttled:
+    """Requests of throttled clients: letters of those that are refused, and the rows of those that
+    are deferred, by the reason."""
+
+    letters: list[DeadLetter]
+    deferred: dict[str, Rows]
+
+
 @dataclass(slots=True)
 class _Timer:
     """Microseconds by stage, of one batch; `of` begins the names under which they are exposed."""
@@ -76,6 +86,8 @@ class Serving:
     is published whole.
     clock: milliseconds since 1970.
     windowed: the windowed features of good requests, and as of what (`streams.windowed`).
+    throttles: the clients whose requests are to be refused, or to be deferred unseen. A request is
+    judged by who is throttled as its batch is worked on, and answered once either way.
     """
 
     def __init__(
@@ -87,6 +99,7 @@ class Serving:
         clock: Callable[[], int],
         windowed: Callable[[Columns, int], Columns] | None = None,
         shadows: Callable[[], Sequence[Served]] = tuple,
+        throttles: Callable[[], Throttles] = lambda: NOBODY,
     ) -> None:
         self._task = task
         self._requests = codecs["request"]
@@ -95,6 +108,7 @@ class Serving:
         self._dead = DeadLetters(task.name, codecs["dead_letter"], "serving")
         self._current = current
         self._shadows = shadows
+        self._throttles = throttles
         self._app_version = app_version
         self._clock = clock
         self._windowed = windowed or _none
@@ -111,6 +125,7 @@ class Serving:
         decoded = self._requests.decode(batch.values, INPUT_MAX_BYTES)
         timer.lap("decode")
         checked = validate(self._task, decoded.columns, now_ms)
+        throttled = self._throttled(decoded, checked, now_ms)
         timer.lap("validate")
         rows = np.flatnonzero(checked.good)
         whole = len(rows) == len(checked.good)
@@ -119,7 +134,9 @@ class Serving:
         outputs = []
         if len(rows):
             outputs += self._answer(batch, good, positions, timer, now_ms)
-        letters = self._refused(batch, decoded, checked)
+        for reason, these in throttled.deferred.items():
+            outputs += self._quarantine(batch, checked, decoded.index, these, reason, timer, now_ms)
+        letters = self._refused(batch, decoded, checked) + throttled.letters
         if letters:
             outputs.append(self._dead.output(batch, letters, now_ms))
             outputs += self._reject(batch, letters, decoded, checked, timer, now_ms)
@@ -149,6 +166,54 @@ class Serving:
         for shadow in self._shadows():
             outputs.append(self._shadow(shadow, batch, good, positions, keys, now_ms))
         return outputs
+
+    def _throttled(self, decoded: Batch, checked: Checked, now_ms: int) -> _Throttled:
+        """Good requests of throttled clients, which are good no more."""
+        found = _Throttled([], {})
+        throttles = self._throttles()
+        if not throttles.by_client:
+            return found
+        for client, rows in throttles.rows(checked.columns["entity"], now_ms).items():
+            these = rows[checked.good[rows]]
+            checked.good[these] = False
+            throttle = throttles.by_client[client]
+            words = f"client {client} is throttled: {throttle.reason}"
+            if throttle.action == "quarantine":
+                found.deferred[words] = these
+                continue
+            ids = checked.columns["request_id"].values
+            advice = f"{words}; send again when it is as usual"
+            found.letters.extend(
+                DeadLetter(int(decoded.index[row]), "throttled", advice, ids[row]) for row in these
+            )
+        return found
+
+    def _quarantine(
+        self,
+        batch: RecordBatch,
+        checked: Checked,
+        index: Rows,
+        rows: Rows,
+        reason: str,
+        timer: _Timer,
+        now_ms: int,
+    ) -> list[Output]:
+        """Good requests that no version looks at: the fallback for the producer, and a record for
+        a person."""
+        n, positions = len(rows), index[rows]
+        if not n:
+            return []
+        good = _take(checked.columns, rows)
+        good = {**good, **self._windowed(good, n)}
+        columns = self._columns(batch, good, positions, timer, now_ms)
+        columns |= self._predicted(None, unserved(n, reason))
+        keys = [id_.encode() for id_ in good["request_id"].values]
+        headers = _traces(batch, positions)
+        SERVED.labels("deferred").inc(n)
+        return [
+            Output(self._prediction_topic, keys, self._predictions.encode(columns, n), headers),
+            self._defer(columns, keys, headers, np.arange(n), now_ms),
+        ]
 
     def _shadow(
         self,
@@ -287,6 +352,12 @@ class Serving:
             row = rows.get(letter.position)
             if row is not None and row not in checked.bad_times:
                 times[i] = decoded.columns["event_time"].values[row]
+        # A refused client's requests are counted as its own: by that it is known when they end.
+        entities = np.empty(n, object)
+        for i, letter in enumerate(told):
+            if letter.reason == "throttled":
+                row = rows[letter.position]
+                entities[i] = decoded.columns["entity"].values[row]
         ids = np.empty(n, object)
         ids[:] = [letter.request_id for letter in told]
         reasons = np.empty(n, object)
@@ -294,7 +365,7 @@ class Serving:
         good: Columns = {
             "request_id": Column(ids),
             "event_time": Column(times),
-            "entity": constant(None, n),
+            "entity": Column(entities, np.array([entity is not None for entity in entities], bool)),
             **{path: constant(None, n) for path in self._paths},
             AS_OF: constant("", n),
         }

@@ -31,6 +31,7 @@ from streams.triggers.declare import (
     Trigger,
 )
 from streams.triggers.declare import problems as trigger_problems
+from streams.volume.policy import Volume
 from streams.weak_labels import SOURCE, Dwell, WeakLabels
 from streams.windowed.declare import Windowed
 
@@ -67,6 +68,7 @@ __all__ = [
     "TaskError",
     "Training",
     "Trigger",
+    "Volume",
     "WeakLabels",
     "Window",
     "Windowed",
@@ -273,6 +275,7 @@ class Task:
     drift: how often findings of drift may be wrong, what matters, what is looked at.
     training: which labels train a version, and with which weights.
     alerts: what of its findings a person is told of, and how often.
+    volume: how many requests of a client are too many, and what is done about them.
     seed: seeds all randomness of training.
     """
 
@@ -299,6 +302,7 @@ class Task:
     drift: Drift = field(default_factory=Drift)
     training: Training = field(default_factory=Training)
     alerts: Alerts = field(default_factory=Alerts)
+    volume: Volume = field(default_factory=Volume)
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -430,6 +434,7 @@ def _problems(task: Task) -> list[str]:
     found += task.training.problems(task.weak_labels is not None, task.exploration)
     names_of_windows = [window.name for window in task.windows]
     found += task.alerts.problems(names_of_windows, [*task.segments, *RESERVED_SEGMENTS])
+    found += task.volume.problems()
     return found + task.labelling.problems() + task.drift.problems()
 
 

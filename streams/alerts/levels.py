@@ -59,7 +59,11 @@ class DeadLetterSigns:
         self._requests = deque([(began_ms, requests)])
 
     def count(self, at_ms: int, reasons: Mapping[str, int]) -> None:
-        """Dead letters that were stored at one time, by reason."""
+        """Dead letters that were stored at one time, by reason.
+
+        Those of throttled clients are what their task asked for: the abuse is told already.
+        """
+        reasons = {reason: n for reason, n in reasons.items() if reason != "throttled"}
         self._letters.append((at_ms, sum(reasons.values()), reasons))
 
     def see(self, requests: int, at_ms: int) -> Sign | None:

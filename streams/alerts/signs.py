@@ -21,24 +21,24 @@ def of_drift(record: Record, at_ms: int, origin: str) -> Sign | None:
 
     A drift from which the model's performance suffers is critical.
     """
-    if not record["alerting"]:
-        return None
     subject = record["subject"]
-    severity: Severity = "critical" if record["hurts"] else "warning"
     if record["kind"] == VOLUME:
+        # What is over is recorded as well, as one that is no reason to alert.
         who = f"client {subject}" if subject else "all requests"
         return Sign(
             kind="abuse",
             about=who,
-            state="bad",
+            state="bad" if record["alerting"] else "well",
             at_ms=at_ms,
-            severity=severity,
             title=f"unusual volume: {who}",
             message=record["message"],
             evidence=record["drift_id"],
             origin=origin,
             event_time=record["window_to"],
         )
+    if not record["alerting"]:
+        return None
+    severity: Severity = "critical" if record["hurts"] else "warning"
     about = " of ".join([f"{record['kind']} drift", *([subject] if subject else [])])
     return Sign(
         kind="drift",

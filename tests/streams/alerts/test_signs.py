@@ -145,7 +145,7 @@ def test_the_share_of_dead_letters_is_of_the_last_minutes() -> None:
     assert signs.see(1_000, 1) is None  # it has not seen a whole window yet
     signs.count(MINUTE, Counter(invalid=19))
     assert signs.see(1_100, MINUTE) is None  # fewer than 20
-    signs.count(MINUTE, Counter(undecodable=2))
+    signs.count(MINUTE, Counter(undecodable=2, throttled=1_000))
     found = signs.see(1_100, MINUTE + 1)
     assert found is not None
     assert (found.state, found.severity) == ("bad", "critical")

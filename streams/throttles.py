@@ -1,0 +1,149 @@
+"""Whom to throttle: follow ``<task>.throttles``; serving looks its batches' clients up in it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from prometheus_client import Gauge
+
+from schemas.codec import Codec
+from schemas.columns import Column
+from schemas.topics import BY_NAME
+
+log = logging.getLogger(__name__)
+
+THROTTLED = Gauge("weir_clients_throttled", "Clients whose requests are not answered as usual")
+
+LEASE_MS = 600_000
+"""A throttle that is not renewed for so long is over: where the stage that decides does not work,
+nobody is kept out for ever. By the worker's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """What becomes of a client's requests, and why."""
+
+    action: str
+    reason: str
+    decided_at: int
+
+
+@dataclass(frozen=True)
+class Throttles:
+    """By client."""
+
+    by_client: Mapping[str, Throttle]
+
+    def rows(self, entity: Column, now_ms: int) -> dict[str, npt.NDArray[np.int64]]:
+        """Rows of a batch whose clients are throttled, by client.
+
+        A look at each different client of the batch, and at none where nobody is throttled.
+        """
+        live = {c: t for c, t in self.by_client.items() if now_ms - t.decided_at < LEASE_MS}
+        if not live:
+            return {}
+        codes, names = pd.factorize(entity.values)
+        if entity.valid is not None:
+            codes = np.where(entity.valid, codes, -1)
+        return {
+            str(name): np.flatnonzero(codes == code)
+            for code, name in enumerate(names)
+            if name in live and (codes == code).any()
+        }
+
+
+NOBODY = Throttles({})
+
+
+class FollowingThrottles:
+    """Follows the topic in a thread; `current` is what the next batch is served by.
+
+    It keeps as many clients as are throttled: records that end one, and those that are too old,
+    are let go.
+    """
+
+    def __init__(self, task: str, codec: Codec, client: Mapping[str, Any]) -> None:
+        self._topic = BY_NAME["throttles"].topic(task)
+        self._codec = codec
+        self._current = NOBODY
+        self._caught_up = threading.Event()
+        self._stopping = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="weir-throttles", daemon=True)
+        self._config = {
+            **client,
+            "group.id": f"{task}-throttles",  # never joined: partitions are assigned
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+
+    def current(self) -> Throttles:
+        """Who is throttled now.
+
+        Raises where the topic can no longer be followed: the worker ends, and starts again.
+        """
+        if self._failed is not None:
+            raise RuntimeError(f"{self._topic} can no longer be followed") from self._failed
+        return self._current
+
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Read what was decided before now. Raises TimeoutError where that cannot be read."""
+        self._thread.start()
+        if not self._caught_up.wait(timeout_s):
+            raise TimeoutError(f"{self._topic} could not be read within {timeout_s} s")
+        if self._failed is not None:
+            raise self._failed
+
+    def stop(self) -> None:
+        """End."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        consumer = Consumer(self._config)
+        try:
+            consumer.assign([TopicPartition(self._topic, 0, 0)])
+            while not self._stopping.is_set():
+                message = consumer.poll(0.2)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is None:
+                    self._take(message)
+                elif error.code() == error._PARTITION_EOF:
+                    self._caught_up.set()
+                elif error.fatal():
+                    raise KafkaException(error)
+                else:
+                    log.warning("the broker answers with an error, which passes: %s", error)
+        except Exception as error:
+            log.exception("throttles can no longer be followed")
+            self._failed = error
+        finally:
+            self._caught_up.set()
+            consumer.close()
+
+    def _take(self, message: Any) -> None:
+        record = self._codec.read(message.value())
+        at = record["decided_at"]
+        kept = {c: t for c, t in self._current.by_client.items() if at - t.decided_at < LEASE_MS}
+        if record["action"] == "none":
+            if kept.pop(record["client"], None):
+                log.info("client %r is answered again", record["client"])
+        else:
+            if record["client"] not in kept:
+                log.warning("client %r: %s", record["client"], record["reason"])
+            kept[record["client"]] = Throttle(record["action"], record["reason"], at)
+        self._current = Throttles(kept)
+        THROTTLED.set(len(kept))

@@ -1,0 +1,102 @@
+"""Buckets that are not over yet: usage of all partitions comes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.volume.counts import BUCKET_MS
+
+Ints = npt.NDArray[np.int64]
+
+IDLE_MS = 20_000
+"""A partition of which nothing came for so long, by the times of the records, is not waited for: a
+jump is to be told within a minute."""
+MOST_OPEN = 100_000
+"""Buckets that wait for a partition that is behind: eleven days of event time, read ahead."""
+
+
+class Buckets:
+    """Counts by bucket and client, until event time in every partition has passed the bucket."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._newest: dict[str, int | None] = dict.fromkeys(sources)
+        self._heard: dict[str, int] = {}
+        self._began: int | None = None
+        self._open: dict[int, dict[str, list[int]]] = {}
+        self._over = -1
+
+    def add(
+        self,
+        source: str,
+        newest: int,
+        clients: Sequence[str],
+        buckets: Ints,
+        requests: Ints,
+        held: Ints,
+        at_ms: int,
+    ) -> int:
+        """Counts of a source, stored at ``at_ms``; returns how many requests came too late."""
+        if self._began is None:
+            self._began = at_ms
+        before = self._newest.get(source)
+        self._newest[source] = newest if before is None else max(newest, before)
+        self._heard[source] = at_ms
+        late = 0
+        counted = zip(clients, buckets.tolist(), requests.tolist(), held.tolist(), strict=True)
+        for client, bucket, n, back in counted:
+            if bucket <= self._over:
+                late += n
+                continue
+            cell = self._open.setdefault(bucket, {}).setdefault(client, [0, 0])
+            cell[0] += n
+            cell[1] += back
+        return late
+
+    def over(self, at_ms: int) -> Iterator[tuple[int, list[str], Ints, Ints]]:
+        """The buckets that are over by now, in order: clients, requests, those held back."""
+        slowest = self._slowest(at_ms)
+        if slowest is None:
+            return
+        end = slowest // BUCKET_MS
+        ready = sorted(bucket for bucket in self._open if bucket < end)
+        more = len(self._open) - len(ready) - MOST_OPEN
+        if more > 0:
+            ready = sorted(self._open)[: len(ready) + more]
+        for bucket in ready:
+            cells = self._open.pop(bucket)
+            counts = np.array(list(cells.values()), np.int64)
+            self._over = bucket
+            yield bucket, list(cells), counts[:, 0], counts[:, 1]
+
+    def state(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {
+            "newest": self._newest,
+            "heard": self._heard,
+            "began": self._began,
+            "open": [[bucket, cells] for bucket, cells in self._open.items()],
+            "over": self._over,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """What `state` gave."""
+        self._newest, self._heard = state["newest"], state["heard"]
+        self._began, self._over = state["began"], state["over"]
+        self._open = {bucket: cells for bucket, cells in state["open"]}
+
+    def _slowest(self, at_ms: int) -> int | None:
+        """The event time that every source has come to that still tells of itself."""
+        if self._began is None:
+            return None
+        times = []
+        for source, newest in self._newest.items():
+            if at_ms - self._heard.get(source, self._began) >= IDLE_MS:
+                continue
+            if newest is None:
+                return None
+            times.append(newest)
+        return min(times, default=None)
