@@ -43,7 +43,8 @@ def count(columns: Columns) -> Counts | None:
         return None
     buckets = np.maximum.accumulate(times) // BUCKET_MS
     entity = columns["entity"]
-    held = np.isin(columns["gate_decision"].values.astype(str), ("defer", "explore"))
+    decision = columns["gate_decision"].values
+    held = (decision == "defer") | (decision == "explore")
     if entity.valid is not None and not entity.valid.any():
         codes, names = np.zeros(len(times), np.int64), np.array([""], object)
     else:
