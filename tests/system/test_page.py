@@ -397,6 +397,12 @@ def test_it_shows_the_open_alerts_and_the_last_that_are_over(filled: System, pag
     expect(rows.last.locator("[data-name=State]")).to_have_text("resolved")
 
 
+def test_the_link_of_an_alert_leads_to_its_evidence(filled: System, page: Page) -> None:
+    page.goto(f"{filled.console.url}/#drift-bbbb2222")
+    expect(page.locator("#drift-detail")).to_be_visible()
+    expect(page.locator("#drift-facts")).to_contain_text("Statistic")
+
+
 def test_it_shows_the_processes_of_the_home(filled: System, page: Page) -> None:
     home, me = filled.console.home, filled.console.process.pid
     with lock_home(home):

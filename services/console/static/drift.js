@@ -11,7 +11,22 @@ let list = [];
 let listed = "";
 let open = null; // the id of the one whose evidence is shown
 
-export function start() { void ask(); }
+let followed = "";
+
+export function start() {
+  void ask();
+  follow();
+}
+
+// A link to one, as alerts have it: #drift-ID.
+function follow() {
+  const [, id] = /^#drift-(.+)$/.exec(location.hash) ?? [];
+  if (!id || id === followed) return;
+  followed = id;
+  if (open !== id) void toggle(id);
+}
+
+window.addEventListener("hashchange", follow);
 
 export function tick() {
   ticks += 1;
