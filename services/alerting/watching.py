@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from schemas.topics import BY_NAME
 from services.alerting.metrics import OPEN, UNREADABLE
@@ -131,8 +132,7 @@ class Watch:
             now = clock()
             if now - looked_at >= LOOK_MS:
                 looked_at = now
-                lags = {process: self._lag(process) for process in ("worker", "sink")}
-                notices += decider.look(lags, self._requests(reader), now)
+                notices += self._look(reader, decider, now)
             if not polled:
                 # Of an episode that goes on in records not yet read nothing may be said.
                 notices += decider.tick(now)
@@ -144,6 +144,15 @@ class Watch:
                 log.info("alert", **_facts(notice))
             self.state.open = len(decider.open)
             OPEN.set(self.state.open)
+
+    def _look(self, reader: KafkaConsumer, decider: Decider, now: int) -> list[Notice]:
+        """A look at the running system; none where the broker does not answer."""
+        lags = {process: self._lag(process) for process in ("worker", "sink")}
+        try:
+            return decider.look(lags, self._requests(reader), now)
+        except KafkaError as error:
+            log.warning("no look at lag and requests this time", error=repr(error)[:300])
+            return []
 
     def _see(self, decider: Decider, place: TopicPartition, records: list[Any]) -> list[Notice]:
         name = self._names[place.topic]
