@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schemas.features import Boolean, Category, Integer, Number
-    from streams.drift.policy import Drift
     from streams.alerts.policy import Alerts, Bound
+    from streams.drift.policy import Drift
     from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
     from streams.volume.policy import Volume
     from streams.weak_labels import Dwell, WeakLabels

@@ -6,7 +6,8 @@
     tallies ─► metrics ─► metrics
     predictions, shadows, outcomes ─► profile ─► profiles
     profiles ─► drift ─► drifts
-    predictions ─► usage ─► usage ─► volume ─► drifts, throttles (which serving looks up)
+    predictions ─► usage ─► usage
+    usage ─► volume ─► drifts, throttles (which serving looks up)
     outcomes, predictions ─► windowed ─► features (which serving looks up)
 
 ``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).

@@ -6,7 +6,7 @@ from schemas.topics import BY_NAME
 
 READ = (
     *("requests", "predictions", "shadows", "truth", "signals", "outcomes"),
-    *("tallies", "profiles"),
+    *("tallies", "profiles", "usage"),
 )
 """As `streams.app` wires its agents."""
 

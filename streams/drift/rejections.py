@@ -23,6 +23,8 @@ STEP = 256
 SHARE = 0.05
 """Of the false alarms that the task allows, at most: besides those of the family."""
 OTHERS = ("request_id", "event_time", "entity")
+THROTTLED = "throttled"
+"""The reason of good requests whose client has too many: nothing is wrong in them."""
 UNREADABLE = ""
 """The subject of what names no field: bytes that could not be read."""
 
@@ -37,7 +39,9 @@ def refused(names: Sequence[str], reasons: Iterable[str]) -> dict[str, int]:
     ``invalid: distance is -3.0, below 0 mi; carrier is 'QQ'; known are …``."""
     known, found = frozenset(fields(names)), Counter[str]()
     for reason in reasons:
-        _, _, message = reason.partition(": ")
+        code, _, message = reason.partition(": ")
+        if code == THROTTLED:
+            continue
         said = {part.split(" ", 1)[0] for part in message.split("; ")} & known
         found.update(said - {UNREADABLE} or {UNREADABLE})
     return dict(found)

@@ -22,6 +22,7 @@ def test_a_reason_names_its_fields() -> None:
         "invalid: distance is nan; it must be finite",
         "invalid: event_time 1970-01-01 is not between 2013 and 2014",
         "undecodable: the value starts with ff",
+        "throttled: client carrier is throttled: 60 requests a second; send again later",
         "",
     ]
     assert refused(NAMES, reasons) == {"distance": 2, "carrier": 1, "event_time": 1, "": 2}
