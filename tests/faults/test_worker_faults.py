@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from streams.manifest import Contents
 from streams.reads import partitions_read
+from streams.task import load_task
+from streams.training.train import train
 from tests.conftest import RunningBroker
 from tests.system.test_bad_input import EVENT_TIME, request
 from tests.system.worker import ROOT, Bench, wait_for
@@ -19,13 +22,21 @@ pytestmark = pytest.mark.system
 
 N = 6_000
 MINUTE_MS = 60_000
+REFERENCE = f"{ROOT}/services/demo/flight_delay.py:FlightDelay"
+
+
+@pytest.fixture(scope="module")
+def contents() -> Contents:
+    """One version for all: to train it takes as long as a test."""
+    task = load_task(REFERENCE)
+    assert task.history is not None
+    return train(task, task.history(), "first").contents
 
 
 @pytest.fixture
-def bench(own_broker: RunningBroker, tmp_path: Path) -> Iterator[Bench]:
-    reference = f"{ROOT}/services/demo/flight_delay.py:FlightDelay"
-    bench = Bench(reference, own_broker.bootstrap, tmp_path / "home")
-    bench.train()
+def bench(own_broker: RunningBroker, tmp_path: Path, contents: Contents) -> Iterator[Bench]:
+    bench = Bench(REFERENCE, own_broker.bootstrap, tmp_path / "home")
+    bench.serve(contents)
     yield bench
     bench.close()
 

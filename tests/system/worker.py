@@ -22,6 +22,7 @@ from services.contract import Contract
 from services.ports import free_port
 from streams.bundle import save_bundle
 from streams.codecs import codecs
+from streams.manifest import Contents
 from streams.task import load_task
 from streams.training.train import train
 from tests.conftest import PATIENCE_S
@@ -92,8 +93,11 @@ class Bench:
     def train(self) -> str:
         """Train the first version and put it in service; returns its id."""
         assert self.task.history is not None
-        trained = train(self.task, self.task.history(), "first")
-        info = save_bundle(self.home / "artifacts", self.task, trained.contents, KEY)
+        return self.serve(train(self.task, self.task.history(), "first").contents)
+
+    def serve(self, contents: Contents) -> str:
+        """Put a version that is trained already in service; returns its id."""
+        info = save_bundle(self.home / "artifacts", self.task, contents, KEY)
         self.announce(info.id, info.folder.name)
         return info.id
 
