@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from confluent_kafka import KafkaException
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
+from services.contract import Contract
 from streams.codecs import codecs
 from streams.roles import ModelRecord, Roles, fold
 from streams.settings import Settings
 from streams.task import Task
+from streams.triggers.pointer import ends
 
 PUBLISH_TIMEOUT_S = 60.0
 """Longest wait for the broker to acknowledge a record: longer than an election of a leader."""
@@ -32,21 +36,20 @@ class Publisher:
     The producer is idempotent: a retry inside it never doubles a record.
     """
 
-    def __init__(self, settings: Settings, task: Task) -> None:
-        self._task = task
-        self._codecs = codecs(task, settings.home)
+    def __init__(self, settings: Settings, task: Task | Contract) -> None:
+        self._task, self._codecs = _records(settings, task)
         self._producer = KafkaProducer(**settings.kafka_python(), acks="all", linger_ms=0)
 
     def publish(self, topic: str, key: str, record: Mapping[str, Any]) -> None:
         """Write one record and wait until it is stored. Raises RegistryError."""
         about = BY_NAME[topic]
-        value = self._codecs[about.record].write(record)
+        value = self._codecs(about.record).write(record)
         try:
-            sent = self._producer.send(about.topic(self._task.name), value, key=key.encode())
+            sent = self._producer.send(about.topic(self._task), value, key=key.encode())
             sent.get(timeout=PUBLISH_TIMEOUT_S)
         except Exception as error:
             raise RegistryError(
-                f"the record {key} was not stored in {about.topic(self._task.name)}: {error!r}; "
+                f"the record {key} was not stored in {about.topic(self._task)}: {error!r}; "
                 "is the broker running?"
             ) from error
 
@@ -63,7 +66,7 @@ def read_roles(settings: Settings, task: Task) -> Roles:
 
 def request_retrain(
     settings: Settings,
-    task: Task,
+    task: Task | Contract,
     reason: str,
     requested_by: str,
     trigger: str = "manual",
@@ -77,10 +80,18 @@ def request_retrain(
     event_id: for an occasion that has a name of its own: asked twice, it is trained for once.
 
     data_from, data_to: event times in milliseconds since 1970, from inclusive and to exclusive;
-    None: no bound. Raises RegistryError where the broker does not take it.
+    None: no bound. The outcomes that are there now are trained on, told by their offsets. Raises
+    RegistryError where the broker does not take it.
     """
     event_id = event_id or f"{trigger}-{uuid.uuid4()}"
-    publisher = Publisher(settings, task)
+    name = task.name if isinstance(task, Task) else task.task
+    try:
+        outcomes = ends(settings.librdkafka(), BY_NAME["outcomes"].topic(name), task.partitions)
+        publisher = Publisher(settings, task)
+    except (KafkaException, KafkaError) as error:
+        raise RegistryError(
+            f"the broker does not answer: {error}; is it running? `weir status` tells"
+        ) from error
     try:
         publisher.publish(
             "retrain",
@@ -94,11 +105,20 @@ def request_retrain(
                 "data_from": data_from,
                 "data_to": data_to,
                 "evidence": dict(evidence or {}),
+                "outcomes_from": [0] * len(outcomes),
+                "outcomes_to": outcomes,
             },
         )
     finally:
         publisher.close()
     return event_id
+
+
+def _records(settings: Settings, task: Task | Contract) -> tuple[str, Callable[[str], Codec]]:
+    """A task's name, and its codecs by record."""
+    if isinstance(task, Task):
+        return task.name, codecs(task, settings.home).__getitem__
+    return task.task, lambda record: task.codec(record, settings.home)
 
 
 def now_ms() -> int:

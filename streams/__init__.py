@@ -12,24 +12,48 @@ if TYPE_CHECKING:
     from streams.alerts.policy import Alerts, Bound
     from streams.drift.policy import Drift
     from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
+    from streams.triggers.declare import (
+        AllOf,
+        AnyOf,
+        Budget,
+        Checks,
+        Drifted,
+        MetricAbove,
+        MetricBelow,
+        NewLabels,
+        PerformanceDrop,
+        Schedule,
+        Trigger,
+    )
     from streams.volume.policy import Volume
     from streams.weak_labels import Dwell, WeakLabels
 
 __all__ = [
     "Alerts",
+    "AllOf",
+    "AnyOf",
     "Binary",
     "Boolean",
     "Bound",
+    "Budget",
     "Category",
+    "Checks",
     "Drift",
+    "Drifted",
     "Dwell",
     "Integer",
     "LastN",
+    "MetricAbove",
+    "MetricBelow",
     "MultiClass",
+    "NewLabels",
     "Number",
+    "PerformanceDrop",
     "Regression",
+    "Schedule",
     "Task",
     "Training",
+    "Trigger",
     "Volume",
     "WeakLabels",
     "Window",

@@ -9,6 +9,7 @@
     predictions ─► usage ─► usage
     usage ─► volume ─► drifts, throttles (which serving looks up)
     outcomes, predictions ─► windowed ─► features (which serving looks up)
+    metrics, drifts, models, retrain ─► triggers ─► retrain
 
 ``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).
 """
@@ -45,6 +46,9 @@ from streams.task import Task, TaskError, load_task
 from streams.throttles import FollowingThrottles
 from streams.transport.app import App
 from streams.transport.batch import RecordBatch
+from streams.triggers.agent import Triggers
+from streams.triggers.changelog import last_record
+from streams.triggers.pointer import ends
 from streams.usage import Usage
 from streams.volumes import Volumes
 from streams.windowed.agent import Cells
@@ -101,6 +105,15 @@ def build(task: Task, settings: Settings) -> App:
     drifts = Drifts(task, by_record, references, stores, clock)
     usage = Usage(task, by_record)
     volumes = Volumes(task, by_record, stores, clock)
+    client = settings.librdkafka()
+    outcomes, changelog = (BY_NAME[name].topic(task.name) for name in ("outcomes", "triggers"))
+    triggers = Triggers(
+        task,
+        by_record,
+        clock,
+        lambda: ends(client, outcomes, task.partitions),
+        lambda: last_record(client, changelog),
+    )
 
     def restore(offsets: Mapping[TP, int]) -> None:
         for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:
@@ -117,6 +130,8 @@ def build(task: Task, settings: Settings) -> App:
         if TP(volumes.topic, 0) in offsets:
             _restore_stage(volumes.stage, (volumes.topic,), 0, offsets, volumes)
             volumes.open()
+        if any(TP(topic, 0) in offsets for topic in triggers.topics):
+            triggers.open()
 
     def _restore_stage(
         stage: str, topics: tuple[str, ...], partition: int, offsets: Mapping[TP, int], run: object
@@ -136,6 +151,7 @@ def build(task: Task, settings: Settings) -> App:
         cells.close()
         drifts.close()
         volumes.close()
+        triggers.close()
         stores.close()
 
     app = App(
@@ -157,6 +173,7 @@ def build(task: Task, settings: Settings) -> App:
         app.stage("drift", [drifts.topic], drifts, patient=True)
     app.stage("usage", [usage.topic], usage, patient=True)
     app.stage("volume", [volumes.topic], volumes, patient=True)
+    app.stage("triggers", triggers.topics, triggers, patient=True)
     if definition:
         app.stage("windowed", cells.topics, cells, patient=True)
 
@@ -186,6 +203,7 @@ def build(task: Task, settings: Settings) -> App:
                 "partitions": len(app.consumer.assignment()) if ready else 0,
                 "stuck_s": round(stuck_s, 1),
                 "version": current.version.id if current else "",
+                "retrain_waiting": ", ".join(triggers.waiting),
             },
         )
 

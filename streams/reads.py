@@ -7,6 +7,7 @@ from schemas.topics import BY_NAME
 READ = (
     *("requests", "predictions", "shadows", "truth", "signals", "outcomes"),
     *("tallies", "profiles", "usage"),
+    *("metrics", "drifts", "models", "retrain"),
 )
 """As `streams.app` wires its agents."""
 

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Where alerts are sent: URLs of apprise, by comma or space. Secrets.",
     )
+    retrain_token: SecretStr = Field(
+        SecretStr(""),
+        description="What programs must show to POST /api/retrain; empty: any on this machine may.",
+    )
     health_port: int = Field(0, ge=0, lt=65536, description="Metrics and health; 0: any free port.")
 
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"

@@ -20,6 +20,7 @@ from services.command import (
     label,
     lifecycle,
     models,
+    retraining,
     send,
     sql,
     status,
@@ -48,7 +49,8 @@ COMMANDS = (
     sql.sql,
     label.label,
     models.models,
-    models.retrain,
+    retraining.retrain,
+    retraining.triggers,
     bench.bench,
 )
 

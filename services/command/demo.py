@@ -41,8 +41,13 @@ def demo(
         Path | None, typer.Option(help="Folder of all that it keeps.", show_default=False)
     ] = None,
     retrain_every: Annotated[
-        int, typer.Option(min=0, help="Months of event time between two trainings; 0: never.")
-    ] = 1,
+        int,
+        typer.Option(
+            min=0,
+            help="Ask for a training every so many months of event time, beside the task's own "
+            "triggers; 0: leave it to them.",
+        ),
+    ] = 0,
 ) -> None:
     """Run the whole loop on real flights. Ctrl-C stops it; started again, it goes on."""
     from services.command.background import Background

@@ -1,15 +1,11 @@
-"""``weir models`` and ``weir retrain``: the versions, and asking for a new one."""
+"""``weir models``: the versions."""
 
 from __future__ import annotations
 
-import getpass
 import time
-from typing import Annotated
-
-import typer
 
 from services.command.context import JsonOption, TaskOption, open_context
-from services.command.output import note, out, print_json, print_table, table, time_text
+from services.command.output import note, print_json, print_table, table, time_text
 
 SHOWN = ("accuracy", "roc_auc", "log_loss", "brier", "rmse", "r2")
 """Metrics that the table has room for; --json has all."""
@@ -54,25 +50,6 @@ def models(task: TaskOption = None, as_json: JsonOption = False) -> None:
     print_table(shown)
 
 
-def retrain(
-    reason: Annotated[str, typer.Option(help="Why, in words; it is kept with the version.")],
-    task: TaskOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask the trainer for a new version, on the outcomes up to now."""
-    from services.registry import request_retrain
-    from streams.task import load_task
-
-    context = open_context(task)
-    declared = load_task(context.settings.task)
-    event_id = request_retrain(context.settings, declared, reason, requested_by=_user())
-    if as_json:
-        print_json({"event_id": event_id})
-    else:
-        out.print(event_id)
-        note("asked for; `weir models` lists the version when it is trained")
-
-
 def age_text(since_ms: int) -> str:
     """How long ago, in its two largest units: ``3 d 4 h``, ``5 min 2 s``."""
     left = max(0, time.time_ns() // 1_000_000 - since_ms) // 1000
@@ -82,10 +59,3 @@ def age_text(since_ms: int) -> str:
             parts.append(f"{left // size} {unit}")
             left %= size
     return " ".join(parts[:2])
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from typing import Any
 
 import structlog
 import uvicorn
@@ -15,6 +16,7 @@ from services.console.feed import Feed
 from services.console.history import History
 from services.console.labelling import Labels
 from services.console.live import Live
+from services.console.retraining import Ask, Retraining
 from services.console.schema_api import SchemaApi
 from services.console.tail import Tail
 from services.contract import Contract
@@ -48,6 +50,7 @@ def main() -> int:
                 history,
                 SchemaApi(settings.home),
                 Labels(open_queue(settings, contract)),
+                Retraining(_asking(settings, contract), settings.retrain_token.get_secret_value()),
             ),
             log_config=None,
             access_log=False,
@@ -69,6 +72,15 @@ def main() -> int:
     history.close()
     log.info("console stopped")
     return 0
+
+
+def _asking(settings: Settings, contract: Contract) -> Ask:
+    def ask(**event: Any) -> str:
+        from services.registry import request_retrain  # imports the task's parts: seconds, once
+
+        return request_retrain(settings, contract, **event)
+
+    return ask
 
 
 def _health(tail: Tail, history: History) -> Health:

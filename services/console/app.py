@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.console.feed import Feed
 from services.console.history import History, HistoryError
 from services.console.labelling import Labels
+from services.console.retraining import Retraining
 from services.console.schema_api import SchemaApi
 
 STATIC = Path(__file__).parent / "static"
@@ -41,7 +42,9 @@ HEADERS = {
 }
 
 
-def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels) -> Starlette:
+def application(
+    feed: Feed, history: History, schemas: SchemaApi, labels: Labels, retraining: Retraining
+) -> Starlette:
     """The application; makes the feed's frames as long as it lives."""
     streams = 0
 
@@ -105,6 +108,7 @@ def application(feed: Feed, history: History, schemas: SchemaApi, labels: Labels
             Route("/api/drifts", drifts),
             Route("/api/drift", drift),
             *labels.routes(),
+            *retraining.routes(),
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -1,15 +1,9 @@
-"""The page's labelling view: hands inputs to people and takes their answers.
-
-It is the one part of the page that writes. A browser sends an `Origin` with every POST, and one of
-another site is refused; so is a body that is not declared as JSON, which no form of another site
-can send.
-"""
+"""The page's labelling view: hands inputs to people and takes their answers."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from schemas.features import notes
+from services.console.guard import BadRequest, Body, body_of, foreign, problem
 from services.contract import Contract
 from services.labelling.desk import DeskError
 from services.labelling.opening import FAILURES, why
@@ -31,14 +26,6 @@ log = structlog.get_logger("console.labelling")
 
 PAGE = Path(__file__).parent / "static" / "label.html"
 NAME_MAX = 60
-BODY_MAX = 10_000
-"""Bytes of a request: a name, an id of at most 128 bytes, an answer."""
-
-Body = Mapping[str, Any]
-
-
-class BadRequest(ValueError):
-    """The browser, or whoever calls, sent what is no request of this kind."""
 
 
 class Labels:
@@ -124,11 +111,11 @@ def _posted(what: Callable[[Body], Awaitable[Any]]) -> Callable[[Request], Await
     """A handler that takes JSON from this very page, or from what is no browser."""
 
     async def handle(request: Request) -> Response:
-        if (refused := _foreign(request)) is not None:
-            return _problem(403, refused)
+        if (refused := foreign(request)) is not None:
+            return problem(403, refused)
 
         async def told() -> Any:
-            return await what(await _body(request))
+            return await what(await body_of(request))
 
         return await _told(told)
 
@@ -139,42 +126,14 @@ async def _told(what: Callable[[], Awaitable[Any]]) -> Response:
     try:
         return JSONResponse(await what())
     except BadRequest as error:
-        return _problem(400, str(error))
+        return problem(400, str(error))
     except DeskError as error:
-        return _problem(409, str(error))
+        return problem(409, str(error))
     except TruthError as error:
-        return _problem(503, str(error))
+        return problem(503, str(error))
     except FAILURES as error:
         log.info("ClickHouse did not answer", error=str(error)[:200])
-        return _problem(503, why(error))
-
-
-def _foreign(request: Request) -> str | None:
-    """Why this request does not come from this page, or None."""
-    headers = request.headers
-    origin = headers.get("origin")
-    if origin is not None and origin != f"{request.url.scheme}://{headers.get('host', '')}":
-        return "the request comes from another site"
-    if headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        return "the request comes from another site"
-    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        return "the body must be declared as application/json"
-    return None
-
-
-async def _body(request: Request) -> Body:
-    read = b""
-    async for part in request.stream():
-        read += part
-        if len(read) > BODY_MAX:
-            raise BadRequest(f"the body has more than {BODY_MAX} bytes")
-    try:
-        body = json.loads(read)
-    except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise BadRequest("the body is not a JSON object")
-    return body
+        return problem(503, why(error))
 
 
 def _person(body: Body) -> str:
@@ -189,7 +148,3 @@ def _id(body: Body) -> str:
     if not isinstance(id_, str) or not id_:
         raise BadRequest("request_id is missing")
     return id_
-
-
-def _problem(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status)

@@ -10,7 +10,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 
 from services.demo.flights import flights_before_march
-from streams.task import Binary, Category, Integer, Number, Task, Window, Windowed
+from streams.task import (
+    Binary,
+    Budget,
+    Category,
+    Checks,
+    Drifted,
+    Integer,
+    Number,
+    Schedule,
+    Task,
+    Trigger,
+    Window,
+    Windowed,
+)
 
 CATEGORIES = ["carrier", "origin", "dest"]
 SCHEDULE = ["departure", "weekday", "duration", "distance"]
@@ -94,5 +107,21 @@ FlightDelay = Task(
     windows=[Window(timedelta(days=1)), Window(timedelta(days=7), every=timedelta(days=1))],
     history=flights_before_march,
     event_times=(datetime(2013, 1, 1, tzinfo=UTC), datetime(2014, 1, 2, tzinfo=UTC)),
+    triggers=[
+        Trigger(
+            name="hurts",
+            when=Drifted(hurts=True),
+            cooldown=14 * DAY,
+            budget=Budget(2, 30 * DAY),
+            checks=Checks(labels=2000, of_class=200),
+        ),
+        Trigger(
+            name="monthly",
+            when=Schedule("0 0 1 * *", zone="America/New_York"),
+            cooldown=7 * DAY,
+            budget=Budget(2, 30 * DAY),
+            checks=Checks(labels=2000, of_class=200),
+        ),
+    ],
     partitions=4,
 )

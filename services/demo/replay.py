@@ -254,7 +254,7 @@ class Replay:
 
 
 def scheduled_retrain(task: Task, settings: Settings) -> Callable[[datetime], None]:
-    """A team's monthly schedule, for ``on_month``: train on all outcomes before the month."""
+    """A schedule outside of Weir, for ``on_month``: train on all outcomes before the month."""
 
     def ask(begins: datetime) -> None:
         request_retrain(
@@ -283,7 +283,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--speed", type=parse_speed, default=1.0, help="days a second, or max")
     options.add_argument("--for", dest="for_s", type=float, help="seconds; without it: the year")
-    options.add_argument("--retrain-every", type=int, default=1, help="months; 0: never")
+    options.add_argument("--retrain-every", type=int, default=0, help="months; 0: the triggers do")
     given = options.parse_args()
     settings, stop = current(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,17 @@ from streams.task import Task
 
 FIRST = "first"
 """The trigger of the event that trains a task's first version from its history."""
+ASKED, FAILED = "asked", "failed"
+"""Statuses of retrain records: to be trained on; gave no version."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Fields as in ``schemas/avro/retrain.avsc``; times are milliseconds since 1970 UTC."""
+    """Fields as in ``schemas/avro/retrain.avsc``; times are milliseconds since 1970 UTC.
+
+    outcomes_from, outcomes_to: offsets by partition; empty: from the first, up to what the topic
+    held when it was asked for.
+    """
 
     event_id: str
     requested_at: int
@@ -24,6 +30,10 @@ class Event:
     requested_by: str
     data_from: int | None = None
     data_to: int | None = None
+    outcomes_from: Sequence[int] = ()
+    outcomes_to: Sequence[int] = ()
+    policy: str = ""
+    episode: str = ""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Event:
@@ -33,6 +43,10 @@ class Event:
     def record(self) -> dict[str, Any]:
         """As the codec writes it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"evidence": {}}
+
+    def failed(self, why: str) -> dict[str, Any]:
+        """The record that it gave no version: triggers need not wait for one."""
+        return {**self.record(), "status": FAILED, "reason": why}
 
 
 def first_event(task: Task, now_ms: int) -> Event:

@@ -34,9 +34,9 @@ def query(task: Task) -> str:
     True ones; by the task's policy also weak ones, of requests without a true one. Beside the
     features there is, under a name with ``_``, how each label came to be known (`told`).
 
-    Parameters: ``from_ms``, ``to_ms`` (event time), ``ends`` (for each partition of the topic
-    the offset before which outcomes are seen). Rows that the table holds twice, because its parts
-    are not merged yet, count once.
+    Parameters: ``from_ms``, ``to_ms`` (event time), ``begins`` and ``ends`` (for each partition of
+    the topic the offsets from which and before which outcomes are seen). Rows that the table holds
+    twice, because its parts are not merged yet, count once.
     """
     features = ", ".join(
         f"`features.{feature.name}` AS `{feature.name}`" for feature in task.inputs
@@ -49,6 +49,7 @@ def query(task: Task) -> str:
         WHERE event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}})
           AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}})
           AND {labels}
+          AND _offset >= {{begins:Array(Int64)}}[_partition + 1]
           AND _offset < {{ends:Array(Int64)}}[_partition + 1]
         ORDER BY event_time DESC, request_id, {WEAK}, revision DESC
         LIMIT 1 BY request_id
@@ -110,9 +111,10 @@ def collect(
 
     A first version learns from the history alone. Where both have a request id, the outcome
     counts, since it may hold a corrected truth; a weak one does not, as the history is true.
-    Where rows count differently, columns say how (`streams.training.data`). Outcomes are taken up
-    to ``ends`` (see `snapshot.ends_at`). While ClickHouse does not answer, this waits; it raises
-    Stopped where ``stop`` is set, and DataError where there are no rows.
+    Where rows count differently, columns say how (`streams.training.data`). Outcomes are taken from
+    the event's offsets up to ``ends`` (its own, or those of `snapshot.ends_at`), so that whoever
+    asks again gets the same rows. While ClickHouse does not answer, this waits; it raises Stopped
+    where ``stop`` is set, and DataError where there are no rows.
     """
     parts = []
     if task.history is not None:
@@ -183,6 +185,7 @@ def _outcomes(
         # Far ends of what a ClickHouse time of milliseconds holds: 1900 and 2299.
         "from_ms": event.data_from if event.data_from is not None else -2_208_988_800_000,
         "to_ms": event.data_to if event.data_to is not None else 10_413_791_999_000,
+        "begins": list(event.outcomes_from) or [0] * len(ends),
         "ends": list(ends),
     }
 

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 
 from schemas.topics import BY_NAME
 from services.registry import Publisher, RegistryError, now_ms, read_roles
-from services.trainer.events import Event, first_event
+from services.trainer.events import ASKED, Event, first_event
 from services.trainer.snapshot import Stopped, ends_at
 from services.trainer.training import Workshop, work_on
 from streams.codecs import codecs
@@ -140,7 +140,8 @@ class Trainer:
     ) -> None:
         """One event: train in a thread, poll meanwhile, commit when its answer is stored."""
         try:
-            event = Event.of(self._codec.read(record.value))
+            said = self._codec.read(record.value)
+            event = Event.of(said)
         except ValueError as error:
             log.error(
                 "a record of the topic is not a retrain event",
@@ -148,6 +149,9 @@ class Trainer:
                 error=str(error),
             )
             TRAININGS.labels("unreadable").inc()
+            self._commit(consumer, partition, record.offset)
+            return
+        if said["status"] != ASKED:
             self._commit(consumer, partition, record.offset)
             return
         self.state.event_id = event.event_id

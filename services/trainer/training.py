@@ -94,7 +94,9 @@ def _train(shop: Workshop, event: Event, roles: Roles) -> Trained:
         shop.progress(phase, done)
 
     progress("rows", 0.0)
-    ends = () if event.trigger == FIRST else shop.ends(event.requested_at)
+    ends: Sequence[int] = ()
+    if event.trigger != FIRST:
+        ends = event.outcomes_to or shop.ends(event.requested_at)
     table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
     return train(shop.task, table, event.event_id, _champion(shop, roles), progress)
 
@@ -137,7 +139,8 @@ def _record(roles: Roles, event: Event, trained: Trained, info: BundleInfo) -> M
 
 
 def _refuse(shop: Workshop, event: Event, why: str) -> str:
-    """Tell people that an event gave no version; its id keeps a repeated alert recognisable."""
+    """Tell people and triggers that an event gave no version; its id keeps a repeated alert
+    recognisable."""
     log.error("no version for this event", event_id=event.event_id, why=why)
     alert_id = f"refused-{event.event_id}"
     shop.publisher.publish(
@@ -153,4 +156,5 @@ def _refuse(shop: Workshop, event: Event, why: str) -> str:
             "evidence": event.event_id,
         },
     )
+    shop.publisher.publish("retrain", event.event_id, event.failed(why))
     return "refused"

@@ -203,6 +203,35 @@ def leaves(condition: Condition) -> Iterator[Schedule | NewLabels | Metric | Dri
         yield condition
 
 
+def words(condition: Condition) -> str:
+    """A condition for people: ``any of (drift that hurts, 5,000 new labels)``."""
+    match condition:
+        case AnyOf() | AllOf():
+            name = "any" if isinstance(condition, AnyOf) else "all"
+            return f"{name} of ({', '.join(words(part) for part in condition.conditions)})"
+        case Schedule():
+            return f"cron {condition.cron} ({condition.zone})"
+        case NewLabels():
+            return f"{condition.n:,} new labels"
+        case Drifted():
+            kinds = f"{' or '.join(condition.kinds)} drift" if condition.kinds else "drift"
+            of = f" of {condition.subject}" if condition.subject else ""
+            many = f" of {condition.subjects} subjects" if condition.subjects > 1 else ""
+            return f"{kinds}{of}{many}{' that hurts' if condition.hurts else ''}"
+    name = condition.metric
+    if condition.segment:
+        name += f" where {condition.segment} is {condition.value}"
+    many = f" in {condition.windows} windows" if condition.windows > 1 else ""
+    sure = " for sure" if condition.bound else ""
+    match condition:
+        case MetricBelow():
+            return f"{name} below {condition.threshold:g}{sure}{many}"
+        case MetricAbove():
+            return f"{name} above {condition.threshold:g}{sure}{many}"
+    what = "estimated " if condition.estimated else ""
+    return f"{what}{name} worse by {condition.by:g}{sure}{many}"
+
+
 def ms(span: timedelta) -> int:
     """A span in milliseconds."""
     return round(span.total_seconds() * 1000)

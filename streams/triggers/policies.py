@@ -31,6 +31,7 @@ from streams.triggers.declare import (
     Trigger,
     leaves,
     ms,
+    words,
 )
 from streams.triggers.inputs import Answer, Asked, Inputs
 from streams.triggers.labels import Labels
@@ -91,6 +92,15 @@ class Policies:
         """The version in service, empty before the first."""
         return self._state.champion
 
+    @property
+    def waiting(self) -> list[str]:
+        """Ids of the events that are not answered yet, oldest first."""
+        return list(self._state.pending)
+
+    def wants(self, window: str, segment: str, value: str) -> bool:
+        """Whether metrics of a window are looked at; those of all traffic tell the time."""
+        return not segment or self._series.wants(window, segment, value)
+
     def update(self, now: int | None, inputs: Inputs) -> list[Decided]:
         """Take inputs in, at an event time, and decide: at most one event, and refusals.
 
@@ -120,12 +130,50 @@ class Policies:
                 state.served[trigger.name] = state.now
         return refusals
 
+    def standing(self) -> list[dict[str, Any]]:
+        """Where each trigger stands, as JSON data; times are event time, in milliseconds.
+
+        name, when; cooldown_until (None: it is over), budget_left, fired_at, fired (the event's
+        id), refused_at, refused (the reason), next (the next moment of its schedules).
+        """
+        state = self._state
+        found = []
+        for trigger in self.triggers:
+            until = None if state.last is None else state.last + ms(trigger.cooldown)
+            recent = [at for at in state.events if state.now - at < ms(trigger.budget.period)]
+            since = state.served.get(trigger.name, state.now)
+            schedules = [each for each in leaves(trigger.when) if isinstance(each, Schedule)]
+            known = state.now != NEVER
+            fired_at, fired = state.fired.get(trigger.name, (None, ""))
+            refused_at, refused = state.refusals.get(trigger.name, (None, ""))
+            found.append(
+                {
+                    "name": trigger.name,
+                    "when": words(trigger.when),
+                    "cooldown_until": until if until is not None and until > state.now else None,
+                    "budget_left": max(0, trigger.budget.events - len(recent)),
+                    "next": min((s.next(since) for s in schedules), default=None)
+                    if known
+                    else None,
+                    "fired_at": fired_at,
+                    "fired": fired,
+                    "refused_at": refused_at,
+                    "refused": refused,
+                }
+            )
+        return found
+
+    @property
+    def new_labels(self) -> int:
+        """Labels since the last event."""
+        return self._new_labels().get("", 0)
+
     def _view(self, since: int) -> View:
         state = self._state
         return View(
             state.now,
             since,
-            self._new_labels().get("", 0),
+            self.new_labels,
             state.champion,
             state.reference,
             list(state.drifts.values()),

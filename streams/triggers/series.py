@@ -57,6 +57,10 @@ class Series:
             if at in self._names
         }
 
+    def wants(self, window: str, segment: str, value: str) -> bool:
+        """Whether a condition looks at these."""
+        return "|".join((window, segment, value)) in self._names
+
     def take(self, measured: Measured, champion: str) -> None:
         """Take a window's metrics in, if a condition looks at them."""
         at = "|".join((measured.window, measured.segment, measured.value))

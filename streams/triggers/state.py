@@ -9,7 +9,8 @@ from typing import Any
 from streams.triggers.inputs import Drift
 
 NEVER = -(1 << 62)
-MOST_DRIFTS = 200
+MOST_DRIFTS = 50
+"""The newest: an event names as many as its evidence needs."""
 MOST_IDS = 64
 """Event ids remembered: as many may be read before the record that they answer, or again."""
 

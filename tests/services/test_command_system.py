@@ -137,6 +137,24 @@ def test_a_version_is_listed_and_a_new_one_can_be_asked_for(running: Running) ->
     rows = running.ok("tail", "retrain", "--from-beginning", "-n", "2", "--json").splitlines()
     assert [json.loads(row)["value"]["reason"] for row in rows][-1] == "to see"
     assert json.loads(rows[-1])["value"]["event_id"] == asked["event_id"]
+    listed = json.loads(running.ok("retrain", "--list", "--json"))
+    (event,) = (e for e in listed if (e["event_id"], e["status"]) == (asked["event_id"], "asked"))
+    assert event["trigger"] == "manual"
+    assert len(event["outcomes_to"]) == len(event["outcomes_from"]) > 0
+    assert asked["event_id"] in running.ok("retrain", "--list")
+    neither = running.weir("retrain")
+    assert (neither.returncode, "--reason" in neither.stderr) == (2, True)
+
+
+def test_the_triggers_are_listed_with_where_they_stand(running: Running) -> None:
+    standing = json.loads(running.ok("triggers", "--json"))
+    assert standing["default"]
+    (hurts,) = standing["triggers"]
+    assert (hurts["name"], hurts["when"], hurts["budget_left"]) == (
+        *("hurts", "drift that hurts"),
+        2,
+    )
+    assert "drift that hurts" in running.ok("triggers")
 
 
 def test_a_second_start_in_the_same_home_is_refused(running: Running) -> None:

@@ -17,6 +17,7 @@ from tests.services.running_console import (
     prediction,
     request,
 )
+from tests.system.worker import read_all
 
 pytestmark = pytest.mark.system
 
@@ -118,6 +119,21 @@ def test_windows_say_that_clickhouse_is_away_and_the_stream_goes_on(
     assert "ClickHouse" in answer.json()["error"]
     tick = console.event("tick", lambda tick: not tick["history"]["ok"])
     assert tick["kafka"]["ok"]
+
+
+def test_a_program_asks_for_a_new_version(console: RunningConsole, broker: RunningBroker) -> None:
+    console.create_topics()
+    body = {"reason": "new prices", "requested_by": "airflow", "event_id": "dag-7"}
+    answer = httpx.post(f"{console.url}/api/retrain", json=body, timeout=60)
+    assert (answer.status_code, answer.json()) == (202, {"event_id": "http-dag-7"})
+    codec = console.contract.codec("retrain")
+    (stored,) = read_all(broker.bootstrap, f"{console.contract.task}.retrain", 1)
+    event = codec.read(stored.value())
+    assert (event["trigger"], event["reason"], event["requested_by"], event["status"]) == (
+        *("http", "new prices", "airflow"),
+        "asked",
+    )
+    assert (event["outcomes_from"], event["outcomes_to"]) == ([0, 0], [0, 0])
 
 
 def test_health_and_metrics_are_served(console: RunningConsole) -> None:

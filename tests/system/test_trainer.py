@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +18,18 @@ from services.admin import create_topics
 from services.contract import Contract
 from services.registry import read_roles, request_retrain
 from services.supervisor.child import Child
+from services.trainer.events import Event
+from services.trainer.rows import collect
 from streams.bundle import load_bundle
+from streams.codecs import codecs
 from streams.settings import Settings
-from streams.task import Task
+from streams.task import Task, load_task
 from streams.training.data import prepare
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
 from tests.small_tasks import tumour_task, tumours
 from tests.system.sink_world import World
+from tests.system.worker import read_all
 
 pytestmark = pytest.mark.system
 
@@ -83,6 +88,12 @@ class RunningTrainer:
     def lines(self, event: str) -> list[dict[str, object]]:
         found = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
         return [line for line in found if line["event"] == event]
+
+    def retrains(self) -> list[dict[str, Any]]:
+        """The records of the retrain topic."""
+        codec = codecs(self.task)["retrain"]
+        stored = read_all(self.settings.bootstrap, f"{self.task.name}.retrain", 1)
+        return [codec.read(message.value()) for message in stored]
 
     def end(self) -> int:
         self.process.terminate()
@@ -233,6 +244,17 @@ def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
     assert third is not None
     assert third.version == first.version
 
+    # The event's offsets name its rows: with more outcomes there, it is still trained on the same.
+    late = [outcome(rows[0] | {"request_id": f"late-{i}"}, i % 2 == 0) for i in range(20)]
+    world.produce("outcomes", codec.write_many(late))
+    world.wait_for_count("outcomes", len(outcomes) + len(late))
+    event = next(e for e in map(Event.of, trainer.retrains()) if e.event_id == event_id)
+    assert event.outcomes_from == [0, 0, 0]
+    assert sum(event.outcomes_to) >= len(outcomes)
+    task, clickhouse = load_task(trainer.settings.task), trainer.settings.clickhouse()
+    read = collect(task, event, clickhouse, event.outcomes_to, threading.Event())
+    assert prepare(task, read).id == second.dataset_id
+
     # Too few rows: an alert, and the trainer goes on.
     few = request_retrain(trainer.settings, trainer.task, "few", "pytest", data_from=until + 10**12)
     trainer.wait(lambda: bool(trainer.lines("no version for this event")))
@@ -243,4 +265,7 @@ def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
         .result_rows[0]
     )
     assert (kind, about) == ("refused", few)
+    # Triggers learn that it is answered.
+    trainer.wait(lambda: trainer.retrains()[-1]["status"] == "failed")
+    assert trainer.retrains()[-1]["event_id"] == few
     assert trainer.end() == 0

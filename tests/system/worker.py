@@ -101,14 +101,16 @@ class Bench:
         self.announce(info.id, info.folder.name)
         return info.id
 
-    def announce(self, version: str, bundle: str, role: str = "champion") -> None:
+    def announce(
+        self, version: str, bundle: str, role: str = "champion", event_id: str = "first"
+    ) -> None:
         now = int(time.time() * 1000)
         record = {
             "version": version,
             "role": role,
             "changed_at": now,
             "reason": "a test",
-            "event_id": "first",
+            "event_id": event_id,
             "bundle": bundle,
             "sha256": "",
             "dataset_id": "",

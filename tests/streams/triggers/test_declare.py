@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streams.bounds import BOUNDED
+from streams.drift.finding import KINDS
 from streams.task import (
     AllOf,
     AnyOf,
@@ -113,5 +114,6 @@ def test_labels_are_counted_by_windows_of_time_only() -> None:
     task_of("binary", windows=windows, triggers=[Trigger(name="bad", when=bad, checks=none)])
 
 
-def test_the_names_of_bounded_metrics_are_those_of_the_bounds() -> None:
+def test_names_are_those_of_the_bounds_and_of_the_drifts() -> None:
     assert declare.BOUNDED == BOUNDED
+    assert set(declare.DRIFTS) == {*KINDS, "other"}

@@ -1,0 +1,57 @@
+"""What guards the page's writes: labels, and asking for a new version.
+
+A browser sends an `Origin` with every POST, and one of another site is refused; so is a body that
+is not declared as JSON, which no form of another site can send.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+BODY_MAX = 10_000
+"""Bytes of a request: a name, an id of at most 128 bytes, an answer, a reason."""
+
+Body = Mapping[str, Any]
+
+
+class BadRequest(ValueError):
+    """The browser, or whoever calls, sent what is no request of this kind."""
+
+
+def foreign(request: Request) -> str | None:
+    """Why this request does not come from this page, nor from what is no browser, or None."""
+    headers = request.headers
+    origin = headers.get("origin")
+    if origin is not None and origin != f"{request.url.scheme}://{headers.get('host', '')}":
+        return "the request comes from another site"
+    if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return "the request comes from another site"
+    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        return "the body must be declared as application/json"
+    return None
+
+
+async def body_of(request: Request) -> Body:
+    """The JSON object that is sent. Raises BadRequest."""
+    read = b""
+    async for part in request.stream():
+        read += part
+        if len(read) > BODY_MAX:
+            raise BadRequest(f"the body has more than {BODY_MAX} bytes")
+    try:
+        body = json.loads(read)
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object")
+    return body
+
+
+def problem(status: int, message: str) -> Response:
+    """An answer that says what is wrong."""
+    return JSONResponse({"error": message}, status)

@@ -1,0 +1,83 @@
+"""The triggers' state as it was committed: the last record of ``<task>.triggers``.
+
+Other stages build a lost state anew by replaying their inputs (`streams.restore`), which is right
+where it does not hang on how topics took turns. What triggers decide does: whether a drift or an
+answer was read first decides whether an event is published. A replay in another order would come to
+a state that published something else, and publish it again. So the state is a record in the very
+transaction that holds the decisions and the inputs' offsets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from streams.triggers.pointer import ends
+
+TIMEOUT_S = 60.0
+"""Longer than a transaction that was left open lasts."""
+LOOK = 64
+"""Offsets at the end that are read first: records, and the markers of their transactions."""
+
+
+def last_record(client: Mapping[str, Any], topic: str) -> bytes | None:
+    """The last committed record of a topic's only partition; None where there is none.
+
+    A transaction that is being decided is waited for: the worker before may have committed its
+    offsets a moment ago, and the marker that shows its records is on its way. Raises
+    KafkaException and TimeoutError where the broker does not answer.
+    """
+    (end,) = ends(client, topic, 1, committed=False)
+    (begin,) = ends(client, topic, 1, spec=OffsetSpec.earliest())
+    consumer = Consumer(
+        {
+            "log_level": 0,
+            **client,
+            "group.id": "weir-triggers-state",  # librdkafka wants one; assign() never joins it
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        look = LOOK
+        while True:
+            start = max(begin, end - look)
+            found = _read(consumer, topic, start, end)
+            if found is not None or start == begin:
+                return found
+            look *= 16
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Consumer, topic: str, start: int, end: int) -> bytes | None:
+    """The last value between two offsets; returns when the position has passed the end."""
+    if start >= end:
+        return None
+    place = TopicPartition(topic, 0, start)
+    consumer.assign([place])
+    found: bytes | None = None
+    reached, deadline = start, time.monotonic() + TIMEOUT_S
+    while True:
+        for message in consumer.consume(500, 0.1):
+            error = message.error()
+            if error is None:
+                if message.offset() < end and message.value() is not None:
+                    found = message.value()
+            elif error.code() == error._PARTITION_EOF:
+                # Where compaction emptied the last batch nothing else tells of the end.
+                reached = message.offset()
+            elif error.fatal():  # the others pass
+                raise KafkaException(error)
+        # A position passes the markers of transactions too, which no record tells of.
+        (position,) = consumer.position([place])
+        if max(reached, position.offset) >= end:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{topic} could not be read up to {end} within {TIMEOUT_S:g} s")
