@@ -65,9 +65,10 @@ class Inputs:
         self._skew = "skew" in policy.kinds
         self._cells = np.zeros((m, self._width + 2))
         self._usual = np.zeros((m, self._width))
-        self._at = np.array(
-            [NEVER, NEVER, NEVER, 0, 0], np.int64
-        )  # first, last, early, records, looks
+        self._at = np.array([NEVER, 0, 0], np.int64)  # early, records, looks
+        # Event times (ms), first and last, of predictions and of labels since the last look.
+        self._times = np.full((2, 2), NEVER, np.int64)
+        self._late = np.array([block.kind == "target" for block in self._blocks], bool)
         self.wild = np.zeros(m, np.int64)
         self._over = np.zeros(m, np.int64)  # looks for which a row has been beyond its threshold
 
@@ -90,10 +91,13 @@ class Inputs:
         slot = seasons.slot_of(np.array([counts.bucket]), self._season)[0] if self._season else 0
         self._usual += cells[:, : self._width].sum(1, keepdims=True) * self._usual_shares[slot]
         self.wild += counts.wild
-        first, last, early, records, looks = self._at.tolist()
-        first = counts.first if first == NEVER else min(first, counts.first)
-        self._at[:] = first, max(last, counts.last), early, records + counts.records, looks
-        if max(self._at[3], self._cells.sum(1).max(initial=0)) < STEP:
+        # Labels come late: their event times are no time of an input.
+        place = 0 if counts.records else 1
+        was = int(self._times[place, 0])
+        self._times[place, 0] = counts.first if was == NEVER else min(was, counts.first)
+        self._times[place, 1] = max(int(self._times[place, 1]), counts.last)
+        self._at[1] += counts.records
+        if max(self._at[1], self._cells.sum(1).max(initial=0)) < STEP:
             return []
         found = list(self._look())
         self._cells[:] = 0
@@ -101,17 +105,20 @@ class Inputs:
         return found
 
     def _look(self) -> Iterator[Finding]:
-        first, last, early, _, looks = self._at.tolist()
+        early, _, looks = self._at.tolist()
+        times = np.where(self._times[0] == NEVER, self._times[1], self._times[0])
+        first, last = times.tolist()
         if looks == FROM_THE_START:
             early = last
-        self._at[:] = NEVER, NEVER, early, 0, looks + 1
+        began = np.where(self._late & (self._times[1, 0] != NEVER), self._times[1, 0], first)
+        until = np.where(self._late & (self._times[1, 1] != NEVER), self._times[1, 1], last)
+        self._at[:] = early, 0, looks + 1
+        self._times[:] = NEVER
         width = self._width
-        for at in self._to_tell(
-            self._shares.look(self._cells[:, :width], self._usual, first, last)
-        ):
+        for at in self._to_tell(self._shares.look(self._cells[:, :width], self._usual, began)):
             told = self._shares.told(at)
             if self._on[at]:
-                yield self._shifted(at, told, last)
+                yield self._shifted(at, told, int(until[at]))
         known = self._cells[:, :width].sum(1)
         unknown, missing = self._cells[:, width], self._cells[:, width + 1]
         n = np.concatenate([known + unknown + missing, known + unknown])
@@ -146,7 +153,7 @@ class Inputs:
                 yield at
 
     def _shifted(self, at: int, told: tuple[float, int, Floats, Floats], last: int) -> Finding:
-        block, early = self._blocks[at], int(self._at[2])
+        block, early = self._blocks[at], int(self._at[0])
         from_start = block.kind == "data" and self._skew and (early == NEVER or told[1] <= early)
         return evidence.shift(
             self._reference.version, block, told, self._shares.threshold, last, from_start,
@@ -154,7 +161,7 @@ class Inputs:
         )  # fmt: skip
 
     def _cost(self, detectors: int) -> float:
-        looks = float(self._at[4])
+        looks = float(self._at[2])
         return detectors * looks * (looks + 1)
 
     def state(self) -> dict[str, Any]:
@@ -162,8 +169,10 @@ class Inputs:
         return {
             "shares": self._shares.state(),
             "nulls": self._nulls.state(),
-            **packed({"cells": self._cells, "usual": self._usual, "at": self._at,
-                      "wild": self.wild, "over": self._over}),
+            **packed({
+                "cells": self._cells, "usual": self._usual, "wild": self.wild, "over": self._over,
+                "at": self._at, "times": self._times,
+            }),
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -173,6 +182,7 @@ class Inputs:
         self._cells = unpacked(state, "cells", self._cells)
         self._usual = unpacked(state, "usual", self._usual)
         self._at = unpacked(state, "at", self._at)
+        self._times = unpacked(state, "times", self._times)
         self.wild = unpacked(state, "wild", self.wild)
         self._over = unpacked(state, "over", self._over)
 

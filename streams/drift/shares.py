@@ -51,10 +51,10 @@ class Shares:
         self.since = np.full((m, j), -1, np.int64)
         self.latched = np.zeros(m, bool)
 
-    def look(self, x: Floats, usual: Floats, first: int, last: int) -> list[int]:
+    def look(self, x: Floats, usual: Floats, first: npt.NDArray[np.int64]) -> list[int]:
         """Take in (m, width) counts and those that were usual; rows that shifted.
 
-        first, last: event times (ms) of what is looked at.
+        first: (m,) event times (ms) that what is looked at begins at.
         """
         n = x.sum(1)
         p = usual / np.maximum(usual.sum(1, keepdims=True), 1e-300)
@@ -68,7 +68,7 @@ class Shares:
         fade = np.exp(-n[:, None] / self._horizons)
         before = self.s
         self.s = np.maximum(before * np.exp(-n[:, None] / (FADES * self._horizons)) + gain, 0.0)
-        self.since = np.where((before <= 0) & (self.s > 0), first, self.since)
+        self.since = np.where((before <= 0) & (self.s > 0), first[:, None], self.since)
         on = self.s > 0
         both = ((self.recent, self.window, x), (self.usual, self.window_usual, usual))
         for recent, window, new in both:

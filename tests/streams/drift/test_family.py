@@ -95,3 +95,15 @@ def test_kinds_that_are_off_are_not_found() -> None:
 def test_findings_are_json() -> None:
     [one, *_] = run(family_of(), batches(40, shift=20.0))
     assert json.loads(json.dumps(one.plain()))["version"] == VERSION
+
+
+def test_a_shift_is_dated_by_its_predictions_however_late_labels_come() -> None:
+    family = family_of()
+    days = 2 * 24 * 60 * MINUTE_MS
+    for counts in [*batches(40), *batches(40, first=40, shift=10.0)]:
+        data = counts.plain()
+        if not counts.records:  # labels, of predictions of two days before
+            data |= {"first": counts.first - days, "last": counts.last - days}
+        for one in family.update(Counts.of(data)):
+            assert abs(one.since - (START + 40 * BATCH * MINUTE_MS)) < 10 * BATCH * MINUTE_MS
+            assert one.window_from <= one.window_to
