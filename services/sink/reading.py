@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ _CONSUMER: dict[str, Any] = {
 }
 # The offsets of the group are for those who watch: a stop does not wait longer for them.
 _LAST_COMMIT_MS = 5_000
+# Between two questions to a broker that is away.
+_AWAY_S = 0.2
 
 
 class TopicRecreated(RuntimeError):
@@ -122,7 +125,15 @@ class Reader:
 
         Waits up to ``timeout_s`` for the first.
         """
-        polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
+        try:
+            polled = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
+        except KafkaError as error:
+            # The client gets over most of a broker's absence by itself, but raises some of it.
+            if not error.retriable:
+                raise
+            log.warning("the broker is away; asking again", error=repr(error)[:300])
+            time.sleep(_AWAY_S)
+            return {}
         by_topic: dict[str, list[Record]] = {}
         for place, records in polled.items():
             by_topic.setdefault(place.topic, []).extend(records)

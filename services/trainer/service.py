@@ -178,7 +178,15 @@ class Trainer:
         self._progress("idle", 1.0)
 
     def _poll(self, consumer: KafkaConsumer) -> dict[TopicPartition, list[Any]]:
-        polled: dict[TopicPartition, list[Any]] = consumer.poll(timeout_ms=POLL_MS)
+        polled: dict[TopicPartition, list[Any]] = {}
+        try:
+            polled = consumer.poll(timeout_ms=POLL_MS)
+        except KafkaError as error:
+            # The client gets over most of a broker's absence by itself, but raises some of it.
+            if not error.retriable:
+                raise
+            log.warning("the broker is away; asking again", error=repr(error)[:300])
+            self._stop.wait(POLL_MS / 1000)
         self.state.polled_at = time.monotonic()
         return polled
 
