@@ -19,7 +19,7 @@ from services.contract import (
     told_of_readers,
 )
 from streams.task import load_task
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.command_line import write_task
 
 
@@ -41,7 +41,7 @@ def test_every_topic_of_the_table_is_created_as_it_says(
     )
 
     admin = AdminClient(config)
-    found = admin.list_topics(timeout=20).topics
+    found = admin.list_topics(timeout=PATIENCE_S).topics
     assert {t: len(found[f"created.{t}"].partitions) for t in ("requests", "truth", "models")} == {
         "requests": 3,
         "truth": 3,
@@ -53,7 +53,7 @@ def test_every_topic_of_the_table_is_created_as_it_says(
             for t in ("requests", "truth", "models")
         ]
     )
-    settings = {resource.name: answer.result(20) for resource, answer in answers.items()}
+    settings = {resource.name: answer.result(PATIENCE_S) for resource, answer in answers.items()}
     assert settings["created.requests"]["retention.ms"].value == str(7 * 86_400_000)
     assert settings["created.truth"]["retention.ms"].value == str(4 * 86_400_000)
     assert settings["created.models"]["cleanup.policy"].value == "compact"
@@ -78,7 +78,7 @@ def test_an_existing_topic_with_another_retention_is_left_alone_and_told(
     others = {"max.message.bytes": str(OUTPUT_MAX_BYTES)}
     topic = NewTopic("retention.alerts", 1, 1, config={"retention.ms": "1000", **others})
     admin = AdminClient(config)
-    admin.create_topics([topic])["retention.alerts"].result(20)
+    admin.create_topics([topic])["retention.alerts"].result(PATIENCE_S)
     (difference,) = create_topics(contract, config).differences
     assert str(difference) == (
         f"retention.alerts: retention.ms is 1000, the table says {365 * 86_400_000}"

@@ -14,15 +14,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from kafka import KafkaConsumer, KafkaProducer
 
 from services import broker as broker_module
-from services.broker import Broker, BrokerError, find_java, free_port
-from tests.conftest import RunningBroker
+from services.broker import Broker, BrokerError, find_java
+from services.ports import free_port
+from tests.conftest import PATIENCE_S, RunningBroker
 
 
 def create_topic(bootstrap: str, partitions: int = 1) -> str:
     name = f"t-{uuid.uuid4().hex[:12]}"
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for done in admin.create_topics([NewTopic(name, partitions, 1)]).values():
-        done.result(timeout=20)
+        done.result(timeout=PATIENCE_S)
     return name
 
 
@@ -38,7 +39,7 @@ def consume(bootstrap: str, topic: str, count: int) -> list[bytes]:
     consumer.subscribe([topic])
     values: list[bytes] = []
     while len(values) < count:
-        messages = consumer.consume(count - len(values), timeout=20)
+        messages = consumer.consume(count - len(values), timeout=PATIENCE_S)
         assert messages, f"{len(values)} of {count} records came"
         values += [m.value() for m in messages]
     consumer.close()
@@ -49,10 +50,10 @@ def consume(bootstrap: str, topic: str, count: int) -> list[bytes]:
 def test_kafka_python_and_confluent_kafka_read_what_the_other_wrote(broker: RunningBroker) -> None:
     topic = create_topic(broker.bootstrap)
     with KafkaProducer(bootstrap_servers=broker.bootstrap) as ours:
-        ours.send(topic, b"from kafka-python").get(timeout=20)
+        ours.send(topic, b"from kafka-python").get(timeout=PATIENCE_S)
     theirs = Producer({"bootstrap.servers": broker.bootstrap})
     theirs.produce(topic, b"from confluent-kafka")
-    assert theirs.flush(20) == 0
+    assert theirs.flush(PATIENCE_S) == 0
     expected = [b"from kafka-python", b"from confluent-kafka"]
 
     assert consume(broker.bootstrap, topic, 2) == expected
@@ -60,7 +61,7 @@ def test_kafka_python_and_confluent_kafka_read_what_the_other_wrote(broker: Runn
         topic,
         bootstrap_servers=broker.bootstrap,
         auto_offset_reset="earliest",
-        consumer_timeout_ms=20_000,
+        consumer_timeout_ms=1000 * PATIENCE_S,
     )
     assert [next(reader).value for _ in range(2)] == expected
     reader.close()
@@ -76,12 +77,12 @@ def test_records_and_committed_transactions_survive_kill_9(own_broker: RunningBr
         for n in range(20)
     ]
     for n, producer in enumerate(producers):
-        producer.init_transactions(20)
+        producer.init_transactions(PATIENCE_S)
         producer.begin_transaction()
         producer.produce(topic, f"record {n}".encode())
-        producer.flush(20)
+        producer.flush(PATIENCE_S)
     for producer in producers:
-        producer.commit_transaction(20)
+        producer.commit_transaction(PATIENCE_S)
 
     own_broker.kill()
     own_broker.start()
@@ -96,9 +97,9 @@ def test_a_topic_that_nobody_created_is_refused(broker: RunningBroker) -> None:
     eager = {"bootstrap.servers": broker.bootstrap, "topic.metadata.propagation.max.ms": 0}
     producer = Producer(eager)
     producer.produce("nobody-made-this", b"x", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(20)
+    producer.flush(PATIENCE_S)
     assert [e.code() for e in errors] == [KafkaError.UNKNOWN_TOPIC_OR_PART]
-    assert "nobody-made-this" not in AdminClient(eager).list_topics(timeout=20).topics
+    assert "nobody-made-this" not in AdminClient(eager).list_topics(timeout=PATIENCE_S).topics
 
 
 def test_the_node_listens_on_loopback_only(tmp_path: Path) -> None:
@@ -174,5 +175,5 @@ def test_a_broker_that_died_is_not_waited_for(tmp_path: Path) -> None:
     process.wait()
     with pytest.raises(BrokerError, match="died before it was ready"):
         Broker(tmp_path, port=free_port()).wait_until_ready(
-            timeout_s=60, alive=lambda: process.poll() is None
+            timeout_s=PATIENCE_S, alive=lambda: process.poll() is None
         )

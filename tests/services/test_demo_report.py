@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from schemas.codec import Codec
 from services.admin import create_topics
-from services.broker import free_port
 from services.contract import Contract
 from services.demo.ledger import Accounts, Ledger
 from services.demo.report import SinkRows, drain, missing, report
 from services.demo.watch import Watch
+from services.ports import free_port
 from streams.settings import Settings
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
+from tests.services.running_console import wait_until
 from tests.services.test_timeline import TASK, patient
 
 HOUR = 3_600_000
@@ -47,10 +48,10 @@ class World:
                 about.topic(self.contract.task), codec.write(filled(record, codec)), key
             )
         if commit:
-            self.producer.commit_transaction(20)
+            self.producer.commit_transaction(PATIENCE_S)
         else:
-            self.producer.flush(20)
-            self.producer.abort_transaction(20)
+            self.producer.flush(PATIENCE_S)
+            self.producer.abort_transaction(PATIENCE_S)
 
     def ask(self, *ids: str) -> None:
         self.write("requests", *(request(id_) for id_ in ids))
@@ -212,7 +213,10 @@ def test_the_wait_ends_when_all_is_done(world: World) -> None:
             sunk.update(ledger.records)
 
     with Ledger(world.contract, world.client) as ledger:
-        assert drain(ledger, world.contract, lambda: sunk, deadline_s=60, on_wait=on_wait) == []
+        assert (
+            drain(ledger, world.contract, lambda: sunk, deadline_s=PATIENCE_S, on_wait=on_wait)
+            == []
+        )
     assert told[0] == [
         "1 requests have no prediction, such as a",
         "the table requests has 0 rows for 1 records",
@@ -239,10 +243,7 @@ def test_latency_is_from_publication_to_a_committed_prediction(world: World) -> 
         watch.published([b"a", b"bb", b"never"], at=0.0)
         world.write("predictions", prediction("a"), commit=False)
         world.write("predictions", *map(prediction, ("a", "bb", "stranger")))
-        done = threading.Event()
-        for _ in range(600):
-            if watch.predictions == 3 or done.wait(0.05):
-                break
+        wait_until(lambda: watch.predictions >= 3, "not all predictions were seen")
         assert (watch.predictions, watch.waiting) == (3, 1)
         p50 = watch.latency_ms()["p50"]
     assert p50 is not None

@@ -19,7 +19,7 @@ from services import contract as contracts
 from services.admin import create_topics
 from services.contract import Contract
 from services.supervisor.child import Child
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.alerting.receiver import Receiver
 from tests.services.command_line import weir
 from tests.small_tasks import tumour_task
@@ -53,7 +53,7 @@ class Alerting:
         self.wait(lambda: len(self.lines("restored")) > before)
         self.port = self.lines("started")[-1]["health_port"]
 
-    def wait(self, until: Callable[[], bool], timeout_s: float = 120) -> None:
+    def wait(self, until: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not until():
             assert not self.process.has_ended(), self.log.read_text()
@@ -97,7 +97,7 @@ class Alerting:
         producer = Producer({"bootstrap.servers": self.bootstrap})
         value = self.contract.codec(topic.record).write(record)
         producer.produce(topic.topic(self.contract.task), value, subject.encode())
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     def alerts(self) -> list[dict[str, Any]]:
         topic = BY_NAME["alerts"]
@@ -106,7 +106,7 @@ class Alerting:
         return [codec.read(message.value()) for message in stored]
 
     def page(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
             text: str = answer.read().decode()
             return text
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.features import Category, Number
 from schemas.topics import TOPICS
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
 from tests.system.sink_world import FEATURES, NOON_MS, SENT_MS, World, wait_for
 
@@ -126,7 +126,7 @@ def test_a_deleted_consumer_group_repeats_nothing(world: World) -> None:
     assert sink.wait() == 0
     admin = AdminClient({"bootstrap.servers": world.bootstrap})
     for deleted in admin.delete_consumer_groups([f"weir-sink-{world.task}"]).values():
-        deleted.result(30)
+        deleted.result(PATIENCE_S)
     sink = world.start_sink()
     world.fill(1, ["requests"], first=50)
     world.wait_for_count("requests", 51)
@@ -166,7 +166,7 @@ def test_sigterm_inserts_what_was_read(world: World) -> None:
     def buffered() -> bool:
         import httpx
 
-        page = httpx.get(f"http://127.0.0.1:{world.health_port}/metrics").text
+        page = httpx.get(f"http://127.0.0.1:{world.health_port}/metrics", timeout=PATIENCE_S).text
         return "weir_sink_buffered 100.0" in page
 
     wait_for(buffered, "100 records read")
@@ -194,7 +194,7 @@ def test_a_restarted_store_loses_and_doubles_nothing(broker: RunningBroker, tmp_
     for topic in ("requests", "truth"):
         world.wait_for_count(topic, 6300)
         assert world.count(topic) == world.identities(topic) == 6300
-    assert world.health()[0] == 200
+    wait_for(lambda: world.health()[0] == 200, "the sink is well again")
     sink.terminate()
     assert sink.wait() == 0
     store.stop()
@@ -333,7 +333,8 @@ def test_odd_times_and_numbers_land(world: World) -> None:
 def test_a_new_feature_becomes_a_column(world: World) -> None:
     world.fill(5, ["requests", "outcomes"])
     sink = world.start_sink()
-    world.wait_for_count("outcomes", 5)
+    for topic in ("requests", "outcomes"):
+        world.wait_for_count(topic, 5)
     sink.terminate()
     sink.wait()
     new = (*FEATURES, Number("dew", nullable=True), Category("alliance", nullable=True))
@@ -341,7 +342,8 @@ def test_a_new_feature_becomes_a_column(world: World) -> None:
     world.set_features((Number("distance", unit="mi", nullable=True), *new[1:]))
     world.fill(5, ["requests", "outcomes"], first=5)
     sink = world.start_sink()
-    world.wait_for_count("outcomes", 10)
+    for topic in ("requests", "outcomes"):
+        world.wait_for_count(topic, 10)
     found = rows(world, "SELECT features.dew, features.distance FROM requests ORDER BY request_id")
     assert [row["features.dew"] for row in found] == [None] * 5 + [5 / 8, None, 7 / 8, 1.0, None]
     assert [row["features.distance"] for row in found] == [
@@ -363,8 +365,8 @@ def test_a_topic_that_was_made_again_is_told(world: World) -> None:
     sink.wait()
     admin = AdminClient({"bootstrap.servers": world.bootstrap})
     name = f"{world.task}.alerts"
-    admin.delete_topics([name])[name].result(30)
-    wait_for(lambda: name not in admin.list_topics(timeout=10).topics, "the topic to go")
+    admin.delete_topics([name])[name].result(PATIENCE_S)
+    wait_for(lambda: name not in admin.list_topics(timeout=PATIENCE_S).topics, "the topic to go")
     from services.admin import create_topics
 
     create_topics(world.contract, {"bootstrap.servers": world.bootstrap})
