@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
+from tests.conftest import PATIENCE_S
 from tests.services.running_store import PASSWORD, RunningStore
 
 
@@ -160,7 +161,7 @@ def test_the_database_of_the_client_is_the_default(store: RunningStore) -> None:
 
 def test_settings_in_the_url_hold_for_one_call(store: RunningStore) -> None:
     query = "SELECT getSetting('max_block_size')"
-    with httpx.Client(base_url=store.url) as client:
+    with httpx.Client(base_url=store.url, timeout=PATIENCE_S) as client:
         asked = client.post("/", params={"max_block_size": "7"}, content=query)
         after = client.post("/", content=query)
     assert asked.text == "7\n"
@@ -202,7 +203,10 @@ def test_a_stream_that_is_left_frees_its_turn(tmp_path_factory: pytest.TempPathF
     store = RunningStore(tmp_path_factory.mktemp("one_reader"), readers=1)
     for _ in range(3):
         with httpx.stream(
-            "POST", store.url, content="SELECT number FROM numbers(1000000000) FORMAT CSV"
+            "POST",
+            store.url,
+            content="SELECT number FROM numbers(1000000000) FORMAT CSV",
+            timeout=PATIENCE_S,
         ) as response:
             next(response.iter_bytes())
     assert store.reader().command("SELECT 1") == 1
@@ -229,21 +233,23 @@ def test_errors_keep_the_engines_code_and_name(
 
 
 def test_http_status_and_text_of_an_error(store: RunningStore) -> None:
-    answer = httpx.post(store.url, content="SELECT * FROM flights.nope")
+    answer = httpx.post(store.url, content="SELECT * FROM flights.nope", timeout=PATIENCE_S)
     assert answer.status_code == 404
     assert answer.headers["X-ClickHouse-Exception-Code"] == "60"
     assert answer.text.startswith("Code: 60. DB::Exception: ")
     assert "(version 26." in answer.text
-    unknown = httpx.post(store.url, params={"no_such": "1"}, content="SELECT 1", auth=WRITER)
+    unknown = httpx.post(
+        store.url, params={"no_such": "1"}, content="SELECT 1", auth=WRITER, timeout=PATIENCE_S
+    )
     assert unknown.headers["X-ClickHouse-Exception-Code"] == "115"
-    assert httpx.post(store.url, content="").status_code == 400
+    assert httpx.post(store.url, content="", timeout=PATIENCE_S).status_code == 400
 
 
 WRITER = ("weir", PASSWORD)
 
 
 def test_plain_http_as_curl_would_use_it(store: RunningStore) -> None:
-    with httpx.Client(base_url=store.url) as client:
+    with httpx.Client(base_url=store.url, timeout=PATIENCE_S) as client:
         assert client.get("/").text == "Ok.\n"
         assert client.get("/ping").text == "Ok.\n"
         assert client.get("/", params={"query": "SELECT 1 + 1"}).text == "2\n"
@@ -257,7 +263,7 @@ def test_plain_http_as_curl_would_use_it(store: RunningStore) -> None:
 
 
 def test_what_cannot_be_done_is_said(store: RunningStore) -> None:
-    with httpx.Client(base_url=store.url) as client:
+    with httpx.Client(base_url=store.url, timeout=PATIENCE_S) as client:
         broken = client.post("/", content=b"junk", headers={"Content-Encoding": "lz4"})
         assert broken.headers["X-ClickHouse-Exception-Code"] == "354"
         assert client.post("/", params={"decompress": "1"}, content=b"x").status_code == 501
@@ -288,6 +294,6 @@ def test_the_asynchronous_client_works_too(store: RunningStore) -> None:
 
 def test_metrics_count_calls_and_rows(store: RunningStore, table: str) -> None:
     store.writer().insert(table, [[1, "x"]], column_names=["id", "s"])
-    page = httpx.get(f"{store.url}/metrics").text
+    page = httpx.get(f"{store.url}/metrics", timeout=PATIENCE_S).text
     assert 'weir_store_calls_total{code="0",role="writer"}' in page
     assert "weir_store_rows_written_total" in page
