@@ -31,6 +31,8 @@ LONGEST_FIRST = (
     "tests/services/test_command_demo.py",
     "tests/services/test_command_system.py",
     "tests/system/test_sink.py",
+    "tests/system/test_drift.py",
+    "tests/system/test_triggers.py",
     "tests/system/test_page.py",
     "tests/services/test_command_records.py",
     "tests/system/test_trainer.py",

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.triggers.changelog import LOOK, last_record
-from tests.conftest import RunningBroker
+from tests.conftest import PATIENCE_S, RunningBroker
 from tests.system.worker import ROOT, Bench, wait_for
 
 pytestmark = pytest.mark.system
@@ -63,32 +63,32 @@ def test_the_last_committed_state_is_found_and_an_undecided_one_waited_for(
     client = {"bootstrap.servers": broker.bootstrap}
     topic = f"state_{uuid.uuid4().hex[:8]}"
     admin = AdminClient(client)
-    admin.create_topics([NewTopic(topic, 1)])[topic].result(30)
-    wait_for(lambda: topic in admin.list_topics(timeout=10).topics, "the topic")
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(PATIENCE_S)
+    wait_for(lambda: topic in admin.list_topics(timeout=PATIENCE_S).topics, "the topic")
     assert last_record(client, topic) is None
 
     producer = Producer({**client, "transactional.id": topic, "retry.backoff.ms": 2})
-    producer.init_transactions(30)
+    producer.init_transactions(PATIENCE_S)
 
     def write(*values: bytes) -> None:
         producer.begin_transaction()
         for value in values:
             producer.produce(topic, value, b"0")
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
     write(b"first", b"second")
-    producer.commit_transaction(30)
+    producer.commit_transaction(PATIENCE_S)
     assert last_record(client, topic) == b"second"
     for _ in range(2):  # behind it are more offsets than are looked at first
         write(*[b"nobody's"] * LOOK)
-        producer.abort_transaction(30)
+        producer.abort_transaction(PATIENCE_S)
     assert last_record(client, topic) == b"second"
 
     write(b"third")
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(last_record, client, topic)
-        producer.commit_transaction(30)
-        assert found.result(60) == b"third"
+        producer.commit_transaction(PATIENCE_S)
+        assert found.result(PATIENCE_S) == b"third"
 
 
 def test_bad_outcomes_give_one_event_though_workers_and_their_disk_are_lost(bench: Bench) -> None:
