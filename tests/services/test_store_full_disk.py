@@ -21,11 +21,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from services.faults.inject import full_disk, small_disk
 from services.store.__main__ import DAMAGED
 from services.store.parts import why_damaged
+from tests.conftest import PATIENCE_S
 from tests.services.running_store import RunningStore
 
 ROWS = 100_000  # of one insert: 8 MB that hardly compress, written in many steps
 ROUNDS = 8  # to catch the engine while it writes; the first is nearly always enough
-PATIENCE_S = 60.0
 
 
 @pytest.fixture
