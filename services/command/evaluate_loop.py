@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,10 @@ def loop(
     quick: Annotated[
         bool, typer.Option("--quick", help="Every tenth flight up to June, few trees: a test.")
     ] = False,
+    fit_only: Annotated[
+        bool,
+        typer.Option("--fit-only", help="Weir's trainings are fits alone: no drift, no refusal."),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Renew the figures of this page, both ways, and plot."),
@@ -50,10 +55,10 @@ def loop(
         raise CommandError(f"{report}: there is no such page", code=2)
     if report is not None and (plain or quick):
         raise CommandError("a report has all figures: leave out --plain and --quick", code=2)
-    found = _compared(not plain, quick)
+    found = _compared(not plain, quick, fit_only)
     if report is not None:
         try:
-            renew(report, found, _compared(False, quick))
+            renew(report, found, _compared(False, quick, fit_only))
         except (EnvironmentFailed, ReportError) as error:
             raise CommandError(str(error)) from error
     if as_json:
@@ -62,10 +67,10 @@ def loop(
     _show(found)
 
 
-def _compared(windowed: bool, quick: bool) -> Found:
+def _compared(windowed: bool, quick: bool, fit_only: bool) -> Found:
     from rich.progress import Progress
 
-    from services.demo.flight_delay import FlightDelay
+    from services.demo.flight_delay import RETRAIN, FlightDelay
     from services.evaluate.loop import DRAWS, compare
     from services.evaluate.loop_world import world
 
@@ -80,7 +85,9 @@ def _compared(windowed: bool, quick: bool) -> Found:
         def say(what: str, done: float) -> None:
             progress.update(bar, description=what, completed=done)
 
-        return compare(world(FlightDelay, windowed, **less), say, draws=5 if quick else DRAWS)
+        draws = 5 if quick else DRAWS
+        task = replace(FlightDelay, triggers=RETRAIN)
+        return compare(world(task, windowed, **less), say, draws, fit_only)
 
 
 def _show(found: Found) -> None:

@@ -19,7 +19,7 @@ from services.evaluate.loop_weir import Replayed, replay
 from services.evaluate.loop_world import Floats, Score, World, scheduled, score, starts
 
 NEVER, ALL, LAST_2, WEIR = "never", "monthly_all", "monthly_last_2", "weir"
-DRAWS = 200
+DRAWS = 50
 """Of the bootstrap."""
 
 Say = Callable[[str, float], object]
@@ -45,8 +45,13 @@ class Found:
         return {name: one.plain() for name, one in self.scores.items()}
 
 
-def compare(world: World, say: Say = lambda what, done: None, draws: int = DRAWS) -> Found:
-    """All four strategies. draws: of the bootstrap of Weir's lead."""
+def compare(
+    world: World,
+    say: Say = lambda what, done: None,
+    draws: int = DRAWS,
+    fit_only: bool = False,
+) -> Found:
+    """All four strategies. draws: of the bootstrap of Weir's lead. fit_only: as `replay` has it."""
     months = [starts(month) for month in world.months]
     before = [None, *(starts(month - 2) for month in world.months[1:])]
     say("never retrained", 0.0)
@@ -61,7 +66,7 @@ def compare(world: World, say: Say = lambda what, done: None, draws: int = DRAWS
         day = datetime.fromtimestamp(now / 1000, UTC)
         say(f"Weir's triggers, {day:%d %B}", 0.35 + 0.65 * (now - first) / (last - first))
 
-    replayed = replay(world, passed)
+    replayed = replay(world, passed, fit_only)
     given[WEIR] = replayed.said.probability
     times = [one.at for one in replayed.retrainings]
     moments = {NEVER: [], ALL: months[1:], LAST_2: months[1:], WEIR: times}

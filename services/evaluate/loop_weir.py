@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from schemas.columns import Columns
 from services.evaluate.loop_answers import Rows, Said
 from services.evaluate.loop_windows import Windows
-from services.evaluate.loop_world import World, learned
+from services.evaluate.loop_world import World, fitted, learned
 from streams.drift.counts import count_outcomes, count_predictions, parts
 from streams.drift.family import Family
 from streams.drift.reference import Reference
@@ -61,17 +62,22 @@ class Replayed:
     findings: list[Drift] = field(default_factory=list)
 
 
-def replay(world: World, passed: Callable[[int], object] = lambda _: None) -> Replayed:
+def replay(
+    world: World, passed: Callable[[int], object] = lambda _: None, fit_only: bool = False
+) -> Replayed:
     """March to December by the task's triggers. passed: is told how far event time has come.
 
+    fit_only: a training is the fit alone, in a sixth of the time: no rehearsal that could refuse
+    the version, no estimates, and so no drift that is found by them. Where no version would be
+    refused and the triggers ask by no drift and no estimate, the answers are the same.
     Raises LoopError where the first version is refused.
     """
-    return _Replay(world).run(passed)
+    return _Replay(world, fit_only).run(passed)
 
 
 class _Replay:
-    def __init__(self, world: World) -> None:
-        self._world, self._task = world, world.task
+    def __init__(self, world: World, fit_only: bool) -> None:
+        self._world, self._task, self._fit_only = world, world.task, fit_only
         self._found = Replayed(Said(world))
         self._windows, self._policies = Windows(world.task), Policies(world.task)
         self._families: dict[str, tuple[Reference, Family]] = {}
@@ -116,7 +122,7 @@ class _Replay:
         self._windows.forget(end - KEPT_MS)
 
     def _drifts(self, columns: Columns | None) -> Iterator[Drift]:
-        if columns is None:
+        if columns is None or self._fit_only:
             return
         policy = self._task.drift
         count = count_outcomes if "truth" in columns else count_predictions
@@ -146,6 +152,8 @@ class _Replay:
     def _train(self, event_id: str, now: int, event: Retrain | None) -> tuple[Answer, Retraining]:
         since = event.data_from if event else None
         rows = learned(self._world, now, since)
+        if self._fit_only:
+            return self._fit(event_id, now, event, rows)
         trained = train(self._task, rows, event_id, self._champion)
         contents = trained.contents
         if trained.accepted:
@@ -163,6 +171,16 @@ class _Replay:
                 trained.reason,
             ),
         )
+
+    def _fit(
+        self, event_id: str, now: int, event: Retrain | None, rows: pd.DataFrame
+    ) -> tuple[Answer, Retraining]:
+        version = fitted(self._world, rows)
+        version.id = f"fit-{now}"
+        self._found.said.serve(version, now)
+        policy, reason = (event.policy, event.reason) if event else ("", "")
+        made = Retraining(now, policy, reason, version.id, len(rows), True, "fitted, not compared")
+        return Answer(event_id, version.id, "champion"), made
 
     def _serve(self, contents: Contents, now: int) -> None:
         version = version_of(self._task, contents)

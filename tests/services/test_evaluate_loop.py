@@ -86,6 +86,19 @@ def test_all_strategies_begin_with_the_same_model(april: World, found: Found) ->
     assert found.scores[WEIR].retrainings == len(found.replayed.retrainings)
 
 
+def test_fits_alone_give_the_same_answers_until_a_version_is_refused(
+    april: World, found: Found
+) -> None:
+    alone, whole = replay(april, fit_only=True), found.replayed
+    assert [e.at for e in alone.retrainings] == [e.at for e in whole.retrainings]
+    refused = [event.at for event in whole.retrainings if not event.accepted]
+    same = (april.asked >= april.begins) & (april.asked < min([*refused, april.ends]))
+    assert same.any()
+    np.testing.assert_allclose(
+        alone.said.probability[same], whole.said.probability[same], rtol=1e-12
+    )
+
+
 def test_scores_are_means_of_the_months(april: World) -> None:
     probability = np.random.default_rng(0).uniform(0.01, 0.99, len(april))
     made = score(april, probability, 7)
