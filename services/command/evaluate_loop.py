@@ -70,8 +70,9 @@ def loop(
 def _compared(windowed: bool, quick: bool, fit_only: bool) -> Found:
     from rich.progress import Progress
 
-    from services.demo.flight_delay import RETRAIN, FlightDelay
+    from services.demo.flight_delay import FlightDelay
     from services.evaluate.loop import DRAWS, compare
+    from services.evaluate.loop_policy import RETRAIN
     from services.evaluate.loop_world import world
 
     less: dict[str, Any] = (
