@@ -95,10 +95,8 @@ def for_unknown(known: Floats, error: Floats) -> Floats:
     exponent, to first order). Averaged over ε ~ N(0, error²), false alarms stay as many where
     h = known + 2 h² error² / θ²; there is such an h where error ≤ θ / √(8 known).
     """
-    c = 2 * (error / THETAS) ** 2
-    room = 1 - 4 * c * known
-    with np.errstate(invalid="ignore", divide="ignore"):
-        h = np.where(c > 1e-12, (1 - np.sqrt(np.maximum(room, 0))) / (2 * c), known)
+    room = 1 - 8 * (error / THETAS) ** 2 * known
+    h = 2 * known / (1 + np.sqrt(np.maximum(room, 0)))  # the root that does not cancel
     return np.where(room > 0, h, np.inf)
 
 
