@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import Column, Columns
+from services.verify.dominance import Dominance
 from streams.horizon import NEVER
 from streams.windowed.cells import counted, encode
 from streams.windowed.declare import Of
 from streams.windowed.definition import SLACK_MS, Definition, Ints, Mask, Series, Window
 from streams.windowed.window import value
 
-_AT_ONCE = 4_000_000
-"""Records of windows that are looked at together, some 100 MB."""
 _FEW = 20
 _ALL = 1 << 62
 _LONG_AGO = np.int64(-(1 << 61))
@@ -235,7 +234,11 @@ class _Events:
         place = (codes << _TIME_BITS) + times
         order = np.argsort(place, kind="stable")
         self.places = place[order]
-        self.offsets, self.units, self.source = offsets[order], units[order], owners[order]
+        offsets, units, owners = offsets[order], units[order], owners[order]
+        self.of_source: list[tuple[int, Ints, Dominance]] = []
+        for number in np.unique(owners).tolist():
+            at = np.flatnonzero(owners == number)
+            self.of_source.append((number, at, Dominance(offsets[at], units[at])))
 
     def windows(
         self, keys: list[str], ends: Ints, as_of: Ints, length_ms: int
@@ -247,24 +250,14 @@ class _Events:
         low = np.searchsorted(self.places, base + np.maximum(ends - length_ms, 0))
         high = np.searchsorted(self.places, base + np.maximum(ends, 0))
         low, high = np.where(code < 0, 0, low), np.where(code < 0, 0, high)
-        found = np.zeros((2, n), np.int64)
-        sizes = high - low
-        cuts = np.searchsorted(np.cumsum(sizes), np.arange(0, sizes.sum() + 1, _AT_ONCE))
-        bounds = np.unique(np.append(cuts, n))
-        for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            rows = slice(first, last)
-            found[:, rows] = self._sums(low[rows], sizes[rows], as_of[rows])
-        return found[0], found[1]
-
-    def _sums(self, low: Ints, sizes: Ints, as_of: Ints) -> Ints:
-        """Rows × windows: each window's records side by side."""
-        ends = np.cumsum(sizes)
-        row = np.repeat(np.arange(len(sizes)), sizes)
-        at = np.arange(int(sizes.sum())) - np.repeat(ends - sizes, sizes) + low[row]
-        had = (self.offsets[at] < as_of[row, self.source[at]]).astype(np.int64)
-        parts = (had, had * self.units[at])
-        running = [np.append(np.int64(0), np.cumsum(part)) for part in parts]
-        return np.array([sums[ends] - sums[ends - sizes] for sums in running])
+        count, total = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        for number, at, records in self.of_source:
+            had, units = records.before(
+                np.searchsorted(at, low), np.searchsorted(at, high), as_of[:, number]
+            )
+            count += had
+            total += units
+        return count, total
 
 
 def _end(sources: list[tuple[int, Source]], before: Ints, as_of: Ints) -> Ints:
