@@ -123,6 +123,7 @@ class Triggers:
             try:
                 return self._inputs(batch.topic, keys, values, codec, policies), letters
             except ValueError:
+                before = len(letters)
                 for position, value in enumerate(values):
                     try:
                         if value is not None:
@@ -130,7 +131,7 @@ class Triggers:
                     except ValueError as error:
                         letters.append(DeadLetter(first + position, "undecodable", str(error)))
                         values[position] = None
-                if not letters:
+                if len(letters) == before:  # every record can be read: the mistake is ours
                     raise
 
     def _inputs(

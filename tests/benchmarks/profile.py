@@ -16,8 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks.bench import EXTRA, SYSTEMS, WARM_UP_RATE, WARM_UP_S
-from tests.benchmarks.load import Load
+from tests.benchmarks.bench import EXTRA, SYSTEMS, WARM_UP_RATE, WARM_UP_S, load_of
 from tests.benchmarks.systems import PEER_PYTHON, fresh_stage
 
 PY_SPY = PEER_PYTHON.with_name("py-spy")
@@ -88,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="weir-profile-") as name:
         folder = Path(name)
         with fresh_stage(folder) as stage, stage.running(system) as running:
-            load = Load(stage.bootstrap, running.requests, running.predictions, running.codec)
+            load = load_of(stage, running)
             load.until_answered()
             load.latency(WARM_UP_RATE, WARM_UP_S)
             load.until_answered()
