@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 from prometheus_client import Counter, Gauge
 
 from schemas.codec import Codec
-from schemas.topics import BY_NAME
 from streams.bundle import BundleError, load_bundle
 from streams.cache import CachedVersion
 from streams.roles import ModelRecord, Roles, fold
 from streams.serving import Served
 from streams.task import Task
+from streams.transport.follower import WAIT_S, Follower
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ REFUSED = Counter("weir_bundles_refused", "Bundles that were not put in service"
 IN_SERVICE = Gauge("weir_model_in_service", "1 for the version in service", ["version", "role"])
 
 
-class Following:
+class Following(Follower):
     """Follows roles; `current` is what the next batch is served by, `shadows` what looks on.
 
     A version is loaded and checked in this thread, off the stream; the swap is one assignment,
@@ -44,6 +43,12 @@ class Following:
         key: bytes,
         cache_entries: int = 0,
     ) -> None:
+        super().__init__(
+            task.name,
+            "models",
+            client,
+            "model versions can no longer be followed; the one in service goes on",
+        )
         self._task = task
         self._codec = codec
         self._artifacts = artifacts
@@ -52,18 +57,6 @@ class Following:
         self._current: Served | None = None
         self._shadows: tuple[Served, ...] = ()
         self._roles = Roles()
-        self._caught_up = threading.Event()
-        self._stopping = threading.Event()
-        self._failed: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="weir-models", daemon=True)
-        self._config = {
-            **client,
-            "group.id": f"{task.name}-models",  # never joined: partitions are assigned
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
 
     def current(self) -> Served | None:
         """The version in service; None before there is one."""
@@ -73,52 +66,18 @@ class Following:
         """The versions in the role shadow, oldest first."""
         return self._shadows
 
-    def start(self, timeout_s: float = 60.0) -> None:
-        """Read what was decided before now, so that a restarted worker serves by it.
-
-        Raises TimeoutError where the topic cannot be read in time.
-        """
-        self._thread.start()
-        if not self._caught_up.wait(timeout_s):
-            raise TimeoutError(f"{self._task.name}.models could not be read within {timeout_s} s")
-        if self._failed is not None:
-            raise self._failed
-
-    def stop(self) -> None:
-        """End."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        consumer = Consumer(self._config)
-        try:
-            consumer.assign([TopicPartition(BY_NAME["models"].topic(self._task.name), 0, 0)])
-            while not self._stopping.is_set():
-                message = consumer.poll(0.2)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    self._roles = fold(
-                        [ModelRecord.of(self._codec.read(message.value()))], self._roles
-                    )
-                    if self._caught_up.is_set():
-                        self._obey()
-                elif error.code() == error._PARTITION_EOF:
-                    if not self._caught_up.is_set():
-                        self._obey()
-                        self._caught_up.set()
-                elif error.fatal():
-                    raise KafkaException(error)
-                else:
-                    log.warning("the broker answers with an error, which passes: %s", error)
-        except Exception as error:
-            log.exception("model versions can no longer be followed; the one in service goes on")
-            self._failed = error
-        finally:
+    def _take(self, consumer: Consumer) -> None:
+        message = consumer.poll(WAIT_S)
+        if message is None:
+            return
+        error = message.error()
+        if error is None:
+            self._roles = fold([ModelRecord.of(self._codec.read(message.value()))], self._roles)
+            if self._caught_up.is_set():
+                self._obey()
+        elif self._is_end(error) and not self._caught_up.is_set():
+            self._obey()
             self._caught_up.set()
-            consumer.close()
 
     def _obey(self) -> None:
         """Put in service what the roles say, or, where it is refused, go on as well as can be."""

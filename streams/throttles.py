@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 from prometheus_client import Gauge
 
 from schemas.codec import Codec
 from schemas.columns import Column
-from schemas.topics import BY_NAME
+from streams.transport.follower import WAIT_S, Follower
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class Throttles:
 NOBODY = Throttles({})
 
 
-class FollowingThrottles:
+class FollowingThrottles(Follower):
     """Follows the topic in a thread; `current` is what the next batch is served by.
 
     It keeps as many clients as are throttled: records that end one, and those that are too old,
@@ -71,70 +70,29 @@ class FollowingThrottles:
     """
 
     def __init__(self, task: str, codec: Codec, client: Mapping[str, Any]) -> None:
-        self._topic = BY_NAME["throttles"].topic(task)
+        super().__init__(task, "throttles", client, "throttles can no longer be followed")
         self._codec = codec
         self._current = NOBODY
-        self._caught_up = threading.Event()
-        self._stopping = threading.Event()
-        self._failed: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="weir-throttles", daemon=True)
-        self._config = {
-            **client,
-            "group.id": f"{task}-throttles",  # never joined: partitions are assigned
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
 
     def current(self) -> Throttles:
         """Who is throttled now.
 
         Raises where the topic can no longer be followed: the worker ends, and starts again.
         """
-        if self._failed is not None:
-            raise RuntimeError(f"{self._topic} can no longer be followed") from self._failed
+        self._still_followed()
         return self._current
 
-    def start(self, timeout_s: float = 60.0) -> None:
-        """Read what was decided before now. Raises TimeoutError where that cannot be read."""
-        self._thread.start()
-        if not self._caught_up.wait(timeout_s):
-            raise TimeoutError(f"{self._topic} could not be read within {timeout_s} s")
-        if self._failed is not None:
-            raise self._failed
-
-    def stop(self) -> None:
-        """End."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        consumer = Consumer(self._config)
-        try:
-            consumer.assign([TopicPartition(self._topic, 0, 0)])
-            while not self._stopping.is_set():
-                message = consumer.poll(0.2)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    self._take(message)
-                elif error.code() == error._PARTITION_EOF:
-                    self._caught_up.set()
-                elif error.fatal():
-                    raise KafkaException(error)
-                else:
-                    log.warning("the broker answers with an error, which passes: %s", error)
-        except Exception as error:
-            log.exception("throttles can no longer be followed")
-            self._failed = error
-        finally:
+    def _take(self, consumer: Consumer) -> None:
+        message = consumer.poll(WAIT_S)
+        if message is None:
+            return
+        error = message.error()
+        if error is None:
+            self._decide(message)
+        elif self._is_end(error):
             self._caught_up.set()
-            consumer.close()
 
-    def _take(self, message: Any) -> None:
+    def _decide(self, message: Any) -> None:
         record = self._codec.read(message.value())
         at = record["decided_at"]
         kept = {c: t for c, t in self._current.by_client.items() if at - t.decided_at < LEASE_MS}
