@@ -84,7 +84,7 @@ def estimates(
     the probabilities that its CBPE calibrates: {"derived": {data set: {...}}}.
     """
     from services.evaluate.comparison import NAMES, compare
-    from services.evaluate.peer import PeerError
+    from services.evaluate.environments import EnvironmentFailed
     from services.evaluate.report import DERIVED, ReportError, derived, plain, renew
 
     names = tuple(name for name in data.split(",") if name) or NAMES
@@ -98,7 +98,7 @@ def estimates(
         found = compare(names, note)
         if report is not None:
             renew(report, found)
-    except (PeerError, ReportError) as error:
+    except (EnvironmentFailed, ReportError) as error:
         raise CommandError(str(error)) from error
     if as_json:
         print_json({"derived": derived(found)})

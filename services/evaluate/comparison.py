@@ -40,7 +40,7 @@ class Compared:
 
 
 def compare(names: Sequence[str], say: Callable[[str], None]) -> dict[str, dict[str, Compared]]:
-    """Every named set. Raises PeerError, or FlightsError where the flights are not installed."""
+    """Every named set. Raises EnvironmentFailed, and FlightsError without the flights."""
     say("NannyML's environment (made once, 1 GB)")
     python = peer.environment()
     found: dict[str, dict[str, Compared]] = {}
