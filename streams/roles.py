@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 Role = Literal["champion", "canary", "shadow", "candidate", "archived", "rejected", "none"]
 
+BY_TRAINER, BY_ROLLOUT = "trainer", "rollout"
+"""Who gives roles by rule: whatever else ``changed_by`` names, somebody decided it by hand."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord:
@@ -29,11 +32,17 @@ class ModelRecord:
     data_to: int
     metrics: Mapping[str, float]
     replaces: str = ""
+    changed_by: str = ""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> ModelRecord:
         """From a decoded record; fields that a later schema may add are left out."""
         return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody asked for this role: what goes by rule obeys it."""
+        return self.changed_by not in ("", BY_TRAINER, BY_ROLLOUT)
 
     def record(self) -> dict[str, Any]:
         """As the codec writes it."""

@@ -15,7 +15,7 @@ from services.trainer.events import FIRST, Event
 from services.trainer.rows import collect
 from services.trainer.snapshot import Stopped
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
-from streams.roles import ModelRecord, Roles
+from streams.roles import BY_TRAINER, ModelRecord, Roles
 from streams.skops_files import UnsafeFile
 from streams.task import Task
 from streams.training.errors import TrainingError
@@ -135,6 +135,7 @@ def _record(roles: Roles, event: Event, trained: Trained, info: BundleInfo) -> M
         data_to=contents.dataset["to"],
         metrics={name: float(value) for name, value in contents.metrics.items()},
         replaces=before.replaces if before and again else before.version if before else "",
+        changed_by=BY_TRAINER,
     )
 
 
