@@ -32,10 +32,12 @@ from streams.drifts import Drifts
 from streams.feedback import STAGE as FEEDBACK
 from streams.feedback import Feedback
 from streams.following import Following
+from streams.loading import Loader
 from streams.metrics import Metrics
 from streams.observe import Health, configure_logging, serve_observability
 from streams.profiles import Profiles
 from streams.references import References
+from streams.refusals import Refusals
 from streams.restore import replay
 from streams.serving import Serving
 from streams.settings import Settings
@@ -75,14 +77,11 @@ def build(task: Task, settings: Settings) -> App:
     by_record = codecs(task, settings.home)
     stores = Stores(settings.state / task.name / settings.worker / STATE_FORMAT)
     signing_key = settings.signing_key.get_secret_value().encode()
-    models = Following(
-        task,
-        by_record["model"],
-        settings.librdkafka(),
-        settings.artifacts,
-        signing_key,
-        settings.cache_entries,
+    refusals = Refusals(task.name, by_record["alert"], settings.worker, clock)
+    load = Loader(
+        task, settings.artifacts, signing_key, lambda: serving.recent(), settings.cache_entries
     )
+    models = Following(task.name, by_record["model"], settings.librdkafka(), load, refusals)
     definition = Definition(task)
     windowed = FollowingFeatures(task.name, definition, by_record["cell"], settings.librdkafka())
     throttles = FollowingThrottles(task.name, by_record["throttle"], settings.librdkafka())
@@ -183,6 +182,12 @@ def build(task: Task, settings: Settings) -> App:
         if result is not None:
             app.delivery.deliver(result)
 
+    @app.timer(1.0)
+    async def tell_of_refusals() -> None:
+        result = refusals.tell()
+        if result is not None:
+            app.delivery.deliver(result)
+
     @app.on_before_shutdown.connect
     async def finish(_: object, **__: object) -> None:
         await app.drain()
@@ -203,6 +208,8 @@ def build(task: Task, settings: Settings) -> App:
                 "partitions": len(app.consumer.assignment()) if ready else 0,
                 "stuck_s": round(stuck_s, 1),
                 "version": current.version.id if current else "",
+                "roles_as_of": models.as_of,
+                "refused": ", ".join(refusals.versions),
                 "retrain_waiting": ", ".join(triggers.waiting),
             },
         )

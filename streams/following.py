@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer
 from prometheus_client import Counter, Gauge
 
 from schemas.codec import Codec
-from streams.bundle import BundleError, load_bundle
-from streams.cache import CachedVersion
+from streams.refusals import Refusals
 from streams.roles import ModelRecord, Roles, fold
 from streams.serving import Served
-from streams.task import Task
 from streams.transport.follower import WAIT_S, Follower
+from streams.version import Version
 
 log = logging.getLogger(__name__)
 
@@ -30,33 +29,32 @@ class Following(Follower):
     """Follows roles; `current` is what the next batch is served by, `shadows` what looks on.
 
     A version is loaded and checked in this thread, off the stream; the swap is one assignment,
-    which a stage reads once a batch. A bundle that is corrupt, unsigned or unsafe is refused
-    with a log line, and the version in service goes on.
+    which a stage reads once a batch. A bundle that is refused changes nothing: the version in
+    service goes on, the refusal is told (`streams.refusals`), and the bundle is tried again now
+    and then, since a store that is down comes back and a damaged copy may be replaced.
     """
 
     def __init__(
         self,
-        task: Task,
+        task: str,
         codec: Codec,
         client: Mapping[str, Any],
-        artifacts: Path,
-        key: bytes,
-        cache_entries: int = 0,
+        load: Callable[[ModelRecord], Version],
+        refusals: Refusals,
     ) -> None:
         super().__init__(
-            task.name,
+            task,
             "models",
             client,
             "model versions can no longer be followed; the one in service goes on",
         )
-        self._task = task
         self._codec = codec
-        self._artifacts = artifacts
-        self._key = key
-        self._cache_entries = cache_entries
+        self._load_version = load
+        self._refusals = refusals
         self._current: Served | None = None
         self._shadows: tuple[Served, ...] = ()
         self._roles = Roles()
+        self._as_of = 0
 
     def current(self) -> Served | None:
         """The version in service; None before there is one."""
@@ -66,21 +64,31 @@ class Following(Follower):
         """The versions in the role shadow, oldest first."""
         return self._shadows
 
+    @property
+    def as_of(self) -> int:
+        """The offset in ``models`` up to which (exclusive) the roles are obeyed. Workers with the
+        same one have the same roles."""
+        return self._as_of
+
     def _take(self, consumer: Consumer) -> None:
         message = consumer.poll(WAIT_S)
-        if message is None:
-            return
-        error = message.error()
-        if error is None:
-            self._roles = fold([ModelRecord.of(self._codec.read(message.value()))], self._roles)
-            if self._caught_up.is_set():
+        if message is not None:
+            error = message.error()
+            if error is None:
+                self._roles = fold([ModelRecord.of(self._codec.read(message.value()))], self._roles)
+                if self._caught_up.is_set():
+                    self._obey()
+                self._as_of = message.offset() + 1
+            elif self._is_end(error) and not self._caught_up.is_set():
                 self._obey()
-        elif self._is_end(error) and not self._caught_up.is_set():
+                log.info("roles are as of offset %d of %s", self._as_of, self._topic)
+                self._caught_up.set()
+        if self._caught_up.is_set() and self._refusals.due(time.monotonic()):
             self._obey()
-            self._caught_up.set()
 
     def _obey(self) -> None:
         """Put in service what the roles say, or, where it is refused, go on as well as can be."""
+        self._refusals.begin()
         self._obey_champion()
         before = {served.version.id: served for served in self._shadows}
         wanted = self._roles.with_role("shadow")
@@ -92,6 +100,7 @@ class Following(Follower):
         for id_ in now - before.keys():
             IN_SERVICE.labels(id_, "shadow").set(1)
             log.info("version %s is in service as shadow", id_)
+        self._refusals.end(time.monotonic())
 
     def _obey_champion(self) -> None:
         champion = self._roles.champion
@@ -121,16 +130,11 @@ class Following(Follower):
 
     def _load(self, record: ModelRecord, otherwise: str) -> Served | None:
         """The version that a record names; None where its bundle is refused."""
-        folder = self._artifacts / record.bundle
         try:
-            version = load_bundle(folder, self._task, self._key)
-            if version.id != record.version:
-                reason = f"it is of version {version.id}, and the record names {record.version}"
-                raise BundleError(folder, "manifest.json", reason, "train a new version")
+            version = self._load_version(record)
         except Exception as error:
-            REFUSED.inc()
-            log.error("version %s is refused, %s: %s", record.version, otherwise, error)
+            if self._refusals.refuse(record, otherwise, str(error)):
+                REFUSED.inc()
+                log.error("version %s is refused, %s: %s", record.version, otherwise, error)
             return None
-        if self._cache_entries:
-            version = CachedVersion(version, self._cache_entries)
         return Served(version, record.role)

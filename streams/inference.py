@@ -95,7 +95,7 @@ def infer(
         try:
             admitted = frame[~defer] if defer.any() else frame
             answers = version.predict(admitted)
-            good = _usable(answers, n - int(defer.sum()))
+            good = usable(answers, n - int(defer.sum()))
         except Exception as error:
             lap("infer")
             return _failed(version, "model", error, n, scores)
@@ -148,7 +148,7 @@ def _gate(version: Version, scores: Floats | None, n: int) -> tuple[Mask, Mask]:
     return np.isfinite(scores) & (scores >= version.threshold), unsure
 
 
-def _usable(answers: Answers, n: int) -> Mask:
+def usable(answers: Answers, n: int) -> Mask:
     """Which of n answers are answers. ValueError where there are not n."""
     _check_length(answers.answer, n)
     good: Mask = np.ones(n, bool)

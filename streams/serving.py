@@ -116,6 +116,12 @@ class Serving:
         self._shadow_topic = BY_NAME["shadows"].topic(task.name)
         self._deferred_topic = BY_NAME["deferred"].topic(task.name)
         self._paths = [f"features.{feature.name}" for feature in task.inputs]
+        self._recent: tuple[Columns, int] | None = None
+
+    def recent(self) -> tuple[Columns, int] | None:
+        """The inputs of the newest batch with a good request, and how many; None before there is
+        one. Any thread may read them."""
+        return self._recent
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Answer a batch of requests: one prediction each, and what else is to be published."""
@@ -147,6 +153,7 @@ class Serving:
     ) -> list[Output]:
         n = len(positions)
         good = {**good, **self._windowed(good, n)}
+        self._recent = good, n
         served = self._current()
         share = self._task.exploration
         free = explored(good["request_id"].values, self._task.name, share) if share else None

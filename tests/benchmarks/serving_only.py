@@ -15,7 +15,9 @@ from schemas.topics import BY_NAME
 from streams.app import clock
 from streams.codecs import codecs
 from streams.following import Following
+from streams.loading import Loader
 from streams.observe import Health, configure_logging, serve_observability
+from streams.refusals import Refusals
 from streams.serving import Serving
 from streams.settings import Settings
 from streams.task import load_task
@@ -31,7 +33,9 @@ def main() -> None:
     sys.setswitchinterval(0.0005)  # as streams.app
     by_record = codecs(task, settings.home)
     key = settings.signing_key.get_secret_value().encode()
-    models = Following(task, by_record["model"], settings.librdkafka(), settings.artifacts, key)
+    load = Loader(task, settings.artifacts, key, lambda: serving.recent())
+    refusals = Refusals(task.name, by_record["alert"], settings.worker, clock)
+    models = Following(task.name, by_record["model"], settings.librdkafka(), load, refusals)
     app = App(
         group=f"{task.name}-worker",
         worker=settings.worker,

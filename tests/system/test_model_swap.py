@@ -78,7 +78,10 @@ def test_versions_are_swapped_refused_and_rolled_back(bench: Bench) -> None:
         lambda: worker.metric("weir_bundles_refused_total") == 1, "the spoilt bundle is refused"
     )
     assert version_of(bench, "refused") == first
-    assert "model.skops" in worker.log.read_text()
+    (alert,) = wait_for(lambda: bench.records("alerts"), "the refusal is told")
+    assert (alert["kind"], alert["evidence"]) == ("refused", second)
+    assert "model.skops" in alert["message"]
+    assert f"version {first} goes on" in alert["message"]
 
     bench.announce(second, folder.name, role="shadow")
     wait_for(
@@ -104,7 +107,14 @@ def test_versions_are_swapped_refused_and_rolled_back(bench: Bench) -> None:
     bench.announce(second, folder.name)
     wait_for(lambda: swaps(worker) == 4, "the second version is in service again")
     worker.kill()
-    shutil.rmtree(folder)
+    away = folder.with_name("away")
+    folder.rename(away)
     worker = bench.worker()
     worker.wait_until_ready()
     assert version_of(bench, "restarted") == first  # better than none
+    away.rename(folder)  # the store is back: nobody asks for the version again
+    wait_for(
+        lambda: worker.metric(f'weir_model_in_service{{role="champion",version="{second}"}}') == 1,
+        "the second version is in service as soon as it can be",
+    )
+    assert version_of(bench, "healed") == second
