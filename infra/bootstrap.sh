@@ -139,7 +139,8 @@ sync_packages() {
   wanted="$(cat uv.lock pyproject.toml | sha256sum)"
   [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
   case "$PURPOSE" in
-    test | lint) groups=(--group "$PURPOSE") ;;
+    test) groups=(--group test --extra onnx) ;;
+    lint) groups=(--group lint) ;;
   esac
   need_uv
   # Only Pythons of this machine: uv would fetch one from outside the package index.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +16,12 @@ from schemas.topics import BY_NAME, INPUT_MAX_BYTES
 from streams.dead_letters import DeadLetter, DeadLetters, words
 from streams.exploration import explored
 from streams.inference import Inferred, infer, unserved
+from streams.predicted import fallback, nothing_expected, predicted
 from streams.task import Task
 from streams.throttles import NOBODY, Throttles
 from streams.transport.batch import Headers, Output, RecordBatch, Result
 from streams.validate import Checked, validate
-from streams.version import Answers, Version
+from streams.version import Version
 from streams.windowed.table import AS_OF
 
 Rows = npt.NDArray[np.int64]
@@ -160,7 +160,7 @@ class Serving:
         inferred = infer(served.version, good, n, timer.lap, free, share) if served else unserved(n)
         defer = inferred.defer
         columns = self._columns(batch, good, positions, timer, now_ms)
-        columns |= self._predicted(served, inferred, free)
+        columns |= _predicted(self._task, served, inferred, free)
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
         SERVED.labels("answered").inc(n - int(defer.sum()))
@@ -213,7 +213,7 @@ class Serving:
         good = _take(checked.columns, rows)
         good = {**good, **self._windowed(good, n)}
         columns = self._columns(batch, good, positions, timer, now_ms)
-        columns |= self._predicted(None, unserved(n, reason))
+        columns |= _predicted(self._task, None, unserved(n, reason))
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
         SERVED.labels("deferred").inc(n)
@@ -235,21 +235,8 @@ class Serving:
         n, timer = len(positions), _Timer("shadow_")
         inferred = infer(shadow.version, good, n, timer.lap)
         columns = self._columns(batch, good, positions, timer, now_ms)
-        columns |= self._predicted(shadow, inferred)
+        columns |= _predicted(self._task, shadow, inferred)
         return Output(self._shadow_topic, keys, self._predictions.encode(columns, n))
-
-    def _predicted(
-        self, served: Served | None, inferred: Inferred, free: npt.NDArray[np.bool_] | None = None
-    ) -> Columns:
-        """What a version made of inputs. free: those that exploration kept the gate from."""
-        n = len(inferred.defer)
-        return {
-            **_decided(served, inferred),
-            **self._answers(inferred.answers, inferred.defer),
-            **_expected(inferred),
-            "features": constant(True, n),
-            "explored": constant(False, n) if free is None else Column(free),
-        }
 
     def _columns(
         self, batch: RecordBatch, good: Columns, positions: Rows, timer: _Timer, now_ms: int
@@ -271,37 +258,6 @@ class Serving:
             **{path: good[path] for path in self._paths},
         }
 
-    def _answers(self, answers: Answers | None, defer: npt.NDArray[np.bool_]) -> Columns:
-        """Answers of all rows: the model's where it was asked, the fallback's elsewhere."""
-        n = len(defer)
-        empty = Column(np.zeros((n, 0)))
-        if answers is None:
-            return {
-                "answer": constant(self._fallback, n),
-                "probability": constant(None, n),
-                "probabilities": empty,
-            }
-        admit = ~defer
-        if admit.all():
-            answer = Column(answers.answer)
-        else:
-            filled = np.empty(n, answers.answer.dtype)
-            filled[:] = self._fallback
-            filled[admit] = answers.answer
-            answer = Column(filled)
-        return {
-            "answer": answer,
-            "probability": _spread(answers.probability, admit),
-            "probabilities": empty
-            if answers.probabilities is None
-            else _spread_lists(answers.probabilities, admit),
-        }
-
-    @property
-    def _fallback(self) -> Any:
-        fallback = self._task.fallback
-        return float(fallback) if self._task.kind == "regression" else fallback
-
     def _defer(
         self,
         columns: Columns,
@@ -313,7 +269,7 @@ class Serving:
         n = len(rows)
         taken = _take(columns, rows)
         taken["deferred_at"] = constant(now_ms, n)
-        taken["fallback"] = constant(self._fallback, n)
+        taken["fallback"] = constant(fallback(self._task), n)
         return Output(
             self._deferred_topic,
             [keys[row] for row in rows],
@@ -395,7 +351,7 @@ class Serving:
             "explored": constant(False, n),
             "reason": Column(reasons),
             "probabilities": Column(np.zeros((n, 0))),
-            **_nothing_expected(n),
+            **nothing_expected(n),
             "features": Column(np.zeros(n, bool)),
         }
         SERVED.labels("rejected").inc(n)
@@ -409,47 +365,20 @@ class Serving:
         ]
 
 
+def _predicted(
+    task: Task,
+    served: Served | None,
+    inferred: Inferred,
+    free: npt.NDArray[np.bool_] | None = None,
+) -> Columns:
+    if served is None:
+        return predicted(task, None, "none", inferred, free)
+    return predicted(task, served.version, served.role, inferred, free)
+
+
 def _none(_: Columns, n: int) -> Columns:
     """A task without windowed features."""
     return {AS_OF: constant("", n)}
-
-
-def _decided(served: Served | None, inferred: Inferred) -> Columns:
-    n = len(inferred.defer)
-    texts = {"version": "", "dataset_id": "", "role": "none"}
-    if served is not None:
-        version = served.version
-        texts = {"version": version.id, "dataset_id": version.dataset_id, "role": served.role}
-    return {
-        **{name: constant(text, n) for name, text in texts.items()},
-        "reason": inferred.reason,
-        "status": Column(_choose(inferred.defer, "deferred", "answered"))
-        if inferred.defer.any()
-        else constant("answered", n),
-        "gate_decision": inferred.decision,
-        "gate_score": inferred.score,
-        "model_propensity": inferred.propensity,
-    }
-
-
-def _expected(inferred: Inferred) -> Columns:
-    """What to expect of the answers' truth, where a version's estimator says so."""
-    expected, admit = inferred.expected, ~inferred.defer
-    if expected is None:
-        return _nothing_expected(len(admit))
-    spread = np.broadcast_to(expected.spread, (len(expected.values), len(expected.spread)))
-    outside = np.zeros(len(admit), bool)
-    outside[admit] = expected.outside
-    return {
-        "expected": _spread_lists(expected.values, admit),
-        "expected_spread": _spread_lists(spread, admit),
-        "outside_region": Column(outside),
-    }
-
-
-def _nothing_expected(n: int) -> Columns:
-    empty = Column(np.zeros((n, 0)))
-    return {"expected": empty, "expected_spread": empty, "outside_region": constant(False, n)}
 
 
 def _id_of(key: bytes | None) -> str | None:
@@ -480,27 +409,3 @@ def _traces(batch: RecordBatch, positions: Rows) -> dict[int, Headers]:
 
 def _take(columns: Columns, rows: Rows) -> Columns:
     return {path: column.take(rows) for path, column in columns.items()}
-
-
-def _choose(where: npt.NDArray[np.bool_], yes: str, no: str) -> npt.NDArray[np.object_]:
-    return np.array([no, yes], object)[where.astype(np.intp)]
-
-
-def _spread(values: npt.NDArray[np.float64] | None, admit: npt.NDArray[np.bool_]) -> Column:
-    if values is None:
-        return constant(None, len(admit))
-    if admit.all():
-        return Column(values)
-    spread = np.full(len(admit), np.nan)
-    spread[admit] = values
-    return Column(spread, admit)
-
-
-def _spread_lists(values: npt.NDArray[np.float64], admit: npt.NDArray[np.bool_]) -> Column:
-    if admit.all():
-        return Column(values)
-    spread = np.empty(len(admit), object)
-    rows = iter(values)
-    for i, admitted in enumerate(admit):
-        spread[i] = next(rows) if admitted else np.zeros(0)
-    return Column(spread)
