@@ -103,6 +103,7 @@ class Trainer:
         )
         shop = Workshop(
             task=self._task,
+            home=settings.home,
             artifacts=settings.artifacts,
             key=settings.signing_key.get_secret_value().encode(),
             clickhouse=settings.clickhouse(),

@@ -13,12 +13,14 @@ import structlog
 from services.registry import now_ms
 from services.trainer.events import FIRST, Event
 from services.trainer.rows import collect
+from services.trainer.runs import Journalled
 from services.trainer.snapshot import Stopped
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
 from streams.roles import BY_TRAINER, ModelRecord, Roles
 from streams.skops_files import UnsafeFile
 from streams.task import Task
 from streams.training.errors import TrainingError
+from streams.training.run import Run
 from streams.training.train import Trained, train
 from streams.version import Version
 
@@ -36,13 +38,14 @@ class Publishes(Protocol):
 class Workshop:
     """What a training needs around it.
 
-    artifacts: folder of the bundles; key: their signature's; clickhouse: arguments of
-    ``clickhouse_connect.get_client``; ends: the outcomes' offsets at a time (`snapshot.ends_at`);
-    roles: reads the registry; progress: is told phase and
-    share done; stop: set when the process ends.
+    home: folder of the journals (`runs`); artifacts: of the bundles; key: their signature's;
+    clickhouse: arguments of ``clickhouse_connect.get_client``; ends: the outcomes' offsets at a
+    time (`snapshot.ends_at`); roles: reads the registry; progress: is told step and share done;
+    stop: set when the process ends.
     """
 
     task: Task
+    home: Path
     artifacts: Path
     key: bytes
     clickhouse: Mapping[str, Any]
@@ -64,9 +67,10 @@ def work_on(shop: Workshop, event: Event) -> str:
     roles = shop.roles()
     if roles.of_event(event.event_id) is not None:
         return "known"
+    run = Journalled(shop.home, event.event_id, shop.progress, shop.stop)
     # 2. The rows, and the champion to compare with. 3. The training.
     try:
-        trained = _train(shop, event, roles)
+        trained = _train(shop, event, roles, run)
     except Stopped:
         raise
     except TrainingError as error:
@@ -75,30 +79,39 @@ def work_on(shop: Workshop, event: Event) -> str:
         log.exception("training failed", event_id=event.event_id)
         return _refuse(shop, event, f"{type(error).__name__}: {error}; the trainer's log has more")
     # 4. The bundle, whole or not at all.
-    shop.progress("save", 0.98)
     try:
-        info = save_bundle(shop.artifacts, shop.task, trained.contents, shop.key)
+        with run.step("save", 0.98) as facts:
+            info = save_bundle(shop.artifacts, shop.task, trained.contents, shop.key)
+            facts |= {"version": info.id, "sha256": info.sha256}
     except UnsafeFile as error:
         return _refuse(shop, event, str(error))
     # 5. The record, which puts a champion in service.
     record = _record(roles, event, trained, info)
-    shop.publisher.publish("models", record.version, record.record())
+    with run.step("register", 0.99) as facts:
+        shop.publisher.publish("models", record.version, record.record())
+        facts |= {"version": record.version, "role": record.role, "reason": record.reason}
     log.info("version recorded", version=record.version, role=record.role, reason=record.reason)
     return record.role
 
 
-def _train(shop: Workshop, event: Event, roles: Roles) -> Trained:
-    def progress(phase: str, done: float) -> None:
-        if shop.stop.is_set():
-            raise Stopped
-        shop.progress(phase, done)
+def _train(shop: Workshop, event: Event, roles: Roles, run: Run) -> Trained:
+    with run.step("snapshot", 0.0) as facts:
+        ends: Sequence[int] = ()
+        if event.trigger != FIRST:
+            ends = event.outcomes_to or shop.ends(event.requested_at)
+        table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
+        facts |= {"rows": len(table), **_pointer(event, ends)}
+    return train(shop.task, table, event.event_id, _champion(shop, roles), run)
 
-    progress("rows", 0.0)
-    ends: Sequence[int] = ()
-    if event.trigger != FIRST:
-        ends = event.outcomes_to or shop.ends(event.requested_at)
-    table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
-    return train(shop.task, table, event.event_id, _champion(shop, roles), progress)
+
+def _pointer(event: Event, ends: Sequence[int]) -> dict[str, Any]:
+    """What `collect` gives the same rows for again."""
+    return {
+        "data_from": event.data_from,
+        "data_to": event.data_to,
+        "outcomes_from": list(event.outcomes_from),
+        "outcomes_to": list(ends),
+    }
 
 
 def _champion(shop: Workshop, roles: Roles) -> Version | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import pandas as pd
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from streams.task import Task
@@ -20,6 +21,7 @@ from streams.training.data import Dataset
 from streams.training.errors import FitError
 from streams.training.fitting import answers, check_answers_all, fit, weight_name
 from streams.training.metrics import loss
+from streams.version import Answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,10 @@ class Choice:
     losses: Mapping[str, float]
     refused: Mapping[str, str]
     baseline: float
+
+    def answers(self, task: Task, frame: pd.DataFrame) -> Answers:
+        """Its answers to the rows of a frame, as a version gives them. Raises FitError."""
+        return answers(task, self.model, frame)
 
     @property
     def beats_baseline(self) -> bool:

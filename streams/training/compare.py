@@ -52,7 +52,7 @@ def judge(task: Task, data: Dataset, choice: Choice, champion: Version | None) -
     fair = unseen.sum() >= MIN_UNSEEN * later.sum()
     asked = unseen if fair else later
     (frame, truth), weight = data.rows(asked), data.weights(asked)
-    mine = loss(task, truth, answers(task, choice.model, frame), weight)
+    mine = loss(task, truth, choice.answers(task, frame), weight)
     try:
         if fair:
             known = champion.frame(columns_of(task.inputs, frame))  # with its vocabularies

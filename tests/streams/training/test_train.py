@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from streams.bundle import load_bundle, save_bundle
 from streams.declaration import json_text
 from streams.task import Task
 from streams.training.errors import FitError
+from streams.training.run import Facts, Run
 from streams.training.train import Trained, train
 from streams.version import Version
 from tests.small_tasks import DIABETES, TUMOUR, WINE, timed, tumour_task, tumours
@@ -180,9 +183,24 @@ def test_a_champion_that_saw_the_test_rows_is_fitted_again_for_the_comparison(
     assert result.accepted  # the same estimator on the same rows is not worse
 
 
-def test_progress_names_its_phases_in_order_and_ends_at_one() -> None:
-    seen: list[tuple[str, float]] = []
-    trained(WINE, progress=lambda phase, done: seen.append((phase, done)))
-    assert seen[0] == ("prepare", 0.0)
-    assert seen[-1] == ("done", 1.0)
-    assert [done for _, done in seen] == sorted(done for _, done in seen)
+class Watched(Run):
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, float, Facts]] = []
+
+    @contextmanager
+    def step(self, name: str, done: float) -> Iterator[Facts]:
+        facts = Facts()
+        yield facts
+        self.steps.append((name, done, facts))
+
+
+def test_a_run_is_told_of_each_step_in_order_and_what_it_found() -> None:
+    run = Watched()
+    contents = trained(WINE, run=run).contents
+    assert run.steps[0][:2] == ("rows", 0.0)
+    assert run.steps[0][2] == {"dataset": contents.dataset["id"], "rows": 178}
+    shares = [done for _, done, _ in run.steps]
+    assert shares == sorted(set(shares))
+    assert shares[-1] < 1
+    assert {"candidates", "gate", "verdict", "refit"} <= {name for name, *_ in run.steps}
+    json_text({name: facts for name, _, facts in run.steps})  # JSON data

@@ -1,0 +1,64 @@
+"""Answers to rows by models that did not learn from them: what errors are counted in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streams.task import Task
+from streams.training.candidates import Choice
+from streams.training.data import Dataset
+from streams.training.gate import Errors, out_of_fold, wrong_beyond
+from streams.training.metrics import LOSS, scores, wrong
+from streams.version import Answers, Floats
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """An answer to each of n rows.
+
+    answers: on train by folds, afterwards by the model fitted on train. beyond: the error above
+    which a regression's answer is wrong (0 for the other kinds). errors: (n,), which are wrong.
+    """
+
+    answers: Answers
+    beyond: float
+    errors: Errors
+
+
+def held_out(task: Task, data: Dataset, choice: Choice) -> HeldOut:
+    """The chosen candidate's answers to all rows, each fitted on other rows, none of them later
+    than the training's. Raises FitError."""
+    candidate = task.candidates[choice.name]
+    lessons = data.lessons(data.train, choice.stands)
+    folds = out_of_fold(task, candidate, *data.rows(data.train), lessons)
+    after = choice.answers(task, data.rows(slice(data.train.stop, None))[0])
+    given = folds.join(after)
+    known = data.judged(data.train)
+    beyond = wrong_beyond(task, data.target[known], given.take(known))
+    return HeldOut(given, beyond, wrong(task, data.target, given, beyond))
+
+
+def measures(
+    task: Task, data: Dataset, choice: Choice, held: HeldOut, gate_scores: Floats | None, at: float
+) -> dict[str, float]:
+    """On the test rows: of all answers, and (``admitted_…``) of those that the gate admits.
+
+    gate_scores: the rehearsal gate's of the test rows; None: no gate. at: its threshold.
+    """
+    known = data.judged(data.test)
+    truth, weight = data.target[known], data.weights(known)
+    given = held.answers.take(known)
+    found = scores(task, truth, given, weight)
+    found["test_rows"] = len(truth)
+    found[f"validation_{LOSS[task.kind]}"] = choice.loss
+    found[f"baseline_validation_{LOSS[task.kind]}"] = choice.baseline
+    if gate_scores is not None:
+        true = slice(None) if data.weak is None else ~data.weak[data.test]
+        admitted = gate_scores[true] < at
+        own = None if weight is None else weight[admitted]
+        of_admitted = scores(task, truth[admitted], given.take(admitted), own)
+        found |= {f"admitted_{name}": value for name, value in of_admitted.items()}
+        found["share_deferred"] = float(1 - np.average(admitted, weights=weight))
+    return found
