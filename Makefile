@@ -2,11 +2,12 @@
 # make test    unit, system and page tests            ARGS="tests/streams -k gate"
 # make bench   Weir against its peers; renews docs/performance.md   ARGS=--quick
 # make faults  100 faults over 1,000,000 requests, nothing lost     ARGS="--seed 7"
+# make swaps   100 model swaps under load, nothing lost     ARGS="--rate 2000"
 # make lint    ruff and mypy
 # make setup   what they all need; each does it itself where it is missing
 # make clean   remove what set-up and the tools made (not .weir/, which holds your data)
 SHELL := /bin/bash
-.PHONY: setup demo test bench faults lint clean
+.PHONY: setup demo test bench faults swaps lint clean
 
 setup:
 	@infra/bootstrap.sh run
@@ -22,6 +23,9 @@ bench:
 
 faults:
 	@infra/bootstrap.sh run && exec .venv/bin/weir faults --kills 100 --requests 1000000 --rate 2000 --json $(ARGS)
+
+swaps:
+	@infra/bootstrap.sh run && exec .venv/bin/weir faults --swaps 100 --json $(ARGS)
 
 lint:
 	@infra/bootstrap.sh lint && .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy

@@ -82,7 +82,7 @@ class Run:
             load.finish(SENT_S + self.requests / self.rate)
             say(f"all published after {time.monotonic() - began:.0f} s; draining")
             with Reading(running.contract, kafka) as reading:
-                account_ = _drain(reading, running, expected, injector.retrains, say)
+                account_ = drain(reading, running, expected, injector.retrains, say)
                 counts = dict(reading.counts)
             checks = verified(running, task, say)
             figures = {**account_, **checks.figures}
@@ -128,12 +128,12 @@ class Run:
             say(f"{number + 1}/{len(self.plan)} {fault.kind} at request {fault.at}: {how}")
 
 
-def kept(report: Mapping[str, Any]) -> bool:
-    """Whether a report shows every promise kept."""
-    return not any(report[name] for name in ZERO) and not report["unrecovered"]
+def kept(report: Mapping[str, Any], zero: Sequence[str] = ZERO) -> bool:
+    """Whether a report shows every promise kept; zero: the figures that must be 0."""
+    return not any(report[name] for name in zero) and not report["unrecovered"]
 
 
-def _drain(
+def drain(
     reading: Reading, running: Running, expected: Expected, retrains: list[str], say: Say
 ) -> dict[str, int]:
     """Read until nothing is missing, or nothing comes any more; the figures of the account."""

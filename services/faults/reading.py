@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -26,15 +26,16 @@ QUIET_S = 60.0
 
 Ints = npt.NDArray[np.int64]
 
-FEW = ("status", "label")
+FEW = ("status", "label", "version")
 """Columns with few different values."""
 
 KEPT = {
     "requests": ["request_id"],
-    "predictions": ["request_id", "status"],
+    "predictions": ["request_id", "status", "version"],
     "outcomes": ["request_id", "revision", "label", "truth", "previous_truth"],
     "dead-letters": ["topic", "partition", "offset"],
     "models": ["event_id", "version"],
+    "alerts": ["kind", "evidence"],
 }
 """Columns kept of each topic's records; of the others only where they are."""
 
@@ -137,6 +138,16 @@ class Reading:
         """Event id and version of each record of the model versions."""
         frame = self._frame("models")
         yield from zip(frame["event_id"], frame["version"], strict=True)
+
+    def versions(self) -> dict[str, int]:
+        """How many predictions each version made."""
+        counts = self._frame("predictions")["version"].value_counts()
+        return {str(name): int(count) for name, count in counts.items() if name and count}
+
+    def refusals(self) -> Counter[str]:
+        """How many alerts tell of a refusal, by what is refused."""
+        alerts = self._frame("alerts")
+        return Counter(alerts["evidence"][alerts["kind"] == "refused"])
 
     def _ends(self) -> dict[tuple[str, int], int]:
         asked = {TopicPartition(*each): OffsetSpec.latest() for each in self._at}

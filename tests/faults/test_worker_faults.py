@@ -98,6 +98,7 @@ def check_everything_counts_once(bench: Bench, keep: Callable[[], None] = lambda
     wait_for(windows, "windows that hold every prediction and outcome")
 
 
+@pytest.mark.long  # the harness' short form does it too
 def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(bench: Bench) -> None:
     worker = bench.worker()
     worker.wait_until_ready()
@@ -111,6 +112,7 @@ def test_a_worker_killed_again_and_again_loses_and_doubles_nothing(bench: Bench)
     check_everything_counts_once(bench)
 
 
+@pytest.mark.long  # the harness' short form does it too
 def test_a_worker_that_joins_and_one_that_leaves_lose_and_double_nothing(bench: Bench) -> None:
     first = bench.worker("a")
     first.wait_until_ready()
@@ -141,6 +143,7 @@ def test_a_worker_that_freezes_and_wakes_up_is_fenced(bench: Bench) -> None:
     check_everything_counts_once(bench)
 
 
+@pytest.mark.long  # the harness' short form does it too
 def test_a_broker_that_restarts_loses_and_doubles_nothing(
     bench: Bench, own_broker: RunningBroker
 ) -> None:
