@@ -7,15 +7,13 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from schemas.records import Schema
+from services.texts import boolean, millis, real, whole
 
 OWN_FIELDS = ("request_id", "event_time", "entity")
 """The request's fields beside its features."""
-
-TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 class InputError(ValueError):
@@ -67,7 +65,8 @@ def request(given: Mapping[str, Any], features: Schema) -> dict[str, Any]:
             problems.append(f"{name}: {error}")
     problems += [f"{name}: the task has no such feature" for name in values]
     try:
-        event_time = _millis(own["event_time"])
+        at = own["event_time"]
+        event_time = time.time_ns() // 1_000_000 if at is None else millis(at)
     except ValueError as error:
         problems.append(f"event_time: {error}")
     if problems:
@@ -91,47 +90,7 @@ def _value(given: Any, of_type: Any) -> Any:
         case "string":
             return given if isinstance(given, str) else json.dumps(given)
         case "boolean":
-            return _boolean(given)
+            return boolean(given)
         case "long":
-            return _whole(given)
-    if isinstance(given, bool):
-        raise ValueError(f"{given!r} is not a number")
-    try:
-        return float(given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{given!r} is not a number") from error
-
-
-def _boolean(given: Any) -> bool:
-    if isinstance(given, bool):
-        return given
-    text = str(given).strip().lower()
-    if text in TRUE or text in FALSE:
-        return text in TRUE
-    raise ValueError(f"{given!r} is neither true nor false")
-
-
-def _whole(given: Any) -> int:
-    try:
-        number = int(given) if isinstance(given, str | int) else int(str(given).removesuffix(".0"))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{given!r} is not a whole number") from error
-    if isinstance(given, bool) or not -(2**63) <= number < 2**63:
-        raise ValueError(f"{given!r} is not a whole number of 64 bits")
-    return number
-
-
-def _millis(given: Any) -> int:
-    """A time as milliseconds since 1970: a number of them, or ISO 8601 (UTC where it says none)."""
-    if given is None:
-        return time.time_ns() // 1_000_000
-    if isinstance(given, int) and not isinstance(given, bool):
-        return given
-    try:
-        if str(given).lstrip("-").isdigit():
-            return int(given)
-        moment = datetime.fromisoformat(str(given))
-    except ValueError as error:
-        raise ValueError(f"{given!r} is neither milliseconds since 1970 nor ISO 8601") from error
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return round(moment.timestamp() * 1000)
+            return whole(given)
+    return real(given)

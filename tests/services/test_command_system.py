@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from services.ports import free_port
@@ -83,6 +85,37 @@ def test_a_request_is_answered_traced_and_kept(running: Running) -> None:
         pass
     assert [event["record"] for event in found["events"]][:2] == ["request", "prediction"]
     assert all(event["kept_in"] in ("both", "topic") for event in found["events"])
+
+
+def test_what_was_served_is_scored_the_same(running: Running) -> None:
+    requests = [
+        {"request_id": f"off-{i}", **FEATURES, "radius": 6 + i / 2, "texture": 10 + i % 7 * 4}
+        for i in range(40)
+    ]
+    file = running.folder / "requests.jsonl"
+    file.write_text("".join(json.dumps(request) + "\n" for request in requests))
+    probe = ("send", json.dumps(FEATURES), *PATIENTLY, "--json")
+    while not (version := json.loads(running.ok(*probe))["version"]):  # it is being trained
+        pass
+    sent = running.ok("send", "--file", str(file), *PATIENTLY, "--json").splitlines()
+    answers = {answer["request_id"]: answer for answer in map(json.loads, sent)}
+    which = f"FROM predictions WHERE startsWith(request_id, 'off-') AND version = '{version}'"
+    served = len(requests)
+    count = f"SELECT uniqExact(_partition, _offset) AS n {which}"
+    while json.loads(running.ok("sql", count, "--json"))["n"] < served:  # the sink follows
+        pass
+
+    out = running.folder / "scored.parquet"
+    query = f"SELECT * {which} LIMIT 1 BY _partition, _offset"
+    summary = json.loads(running.ok("score", query, "--out", str(out), "--json"))
+    assert (summary["rows"], summary["rejected"], summary["version"]) == (served, 0, version)
+    for row in pq.read_table(out).to_pylist():
+        was = answers[row["request_id"]]
+        for name in ("status", "reason", "answer", "gate_decision", "version", "dataset_id"):
+            assert row[name] == was[name]
+        for name in ("probability", "gate_score", "model_propensity", "expected"):
+            wanted = np.array(was[name], float)  # None is NaN
+            assert np.allclose(np.array(row[name], float), wanted, 1e-12, 0, True), name
 
 
 def test_the_metrics_are_what_a_recount_gives(running: Running) -> None:
