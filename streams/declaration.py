@@ -50,19 +50,26 @@ def declaration(task: Task) -> dict[str, Any]:
         **({"windowed": windowed} if windowed else {}),
         **({"training": task.training.facts()} if task.training != Training() else {}),
         "target": {**target, "classes": task.classes},
-        "candidates": {name: _describe(model) for name, model in task.candidates.items()},
-        "baseline": _describe(task.baseline),
+        "candidates": {name: describe_value(model) for name, model in task.candidates.items()},
+        "baseline": describe_value(task.baseline),
         "fallback": task.fallback,
         "defer_budget": task.defer_budget,
         "seed": task.seed,
     }
 
 
-def version_id(task: Task, dataset_id: str, libraries: Mapping[str, str]) -> str:
+def version_id(
+    task: Task,
+    dataset_id: str,
+    libraries: Mapping[str, str],
+    more: Mapping[str, Any] | None = None,
+) -> str:
     """The id of the version that training this task on this data gives: ``<task>-<12 hex>``.
 
     It is a hash of all that goes in (declaration with seed, data, library versions, recipe), not
     of the files that come out: whoever repeats a training knows the id before the work is done.
+    more: what else decided it, as JSON data: the champion's settings, where they are a candidate
+    that the task does not declare; how far a search came that a guard cut short.
     """
     digest = sha256_of(
         {
@@ -70,6 +77,7 @@ def version_id(task: Task, dataset_id: str, libraries: Mapping[str, str]) -> str
             "dataset": dataset_id,
             "libraries": dict(libraries),
             "recipe": RECIPE,
+            **({"more": dict(more)} if more else {}),
         }
     )
     return f"{task.name}-{digest[:12]}"
@@ -92,19 +100,22 @@ def _describe_feature(feature: Feature) -> dict[str, Any]:
     return {"type": type(feature).__name__, **given}
 
 
-def _describe(value: Any) -> Any:
-    """An estimator as its class and parameters, all the way down."""
+def describe_value(value: Any) -> Any:
+    """A value as JSON data; an estimator as its class and parameters, all the way down."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return repr(value)  # also NaN and infinity, which JSON lacks
     if isinstance(value, list | tuple):
-        return [_describe(item) for item in value]
+        return [describe_value(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _describe(item) for key, item in value.items()}
+        return {str(key): describe_value(item) for key, item in value.items()}
     if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False)
-        return {"class": _name(type(value)), **{k: _describe(v) for k, v in parameters.items()}}
+        return {
+            "class": _name(type(value)),
+            **{k: describe_value(v) for k, v in parameters.items()},
+        }
     if callable(value):
         return _name(value)
     # A repr that names an address would give another hash in each process.

@@ -17,6 +17,7 @@ from streams.alerts.policy import Alerts, Bound
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
 from streams.training.policy import Training
+from streams.training.search_policy import Search
 from streams.triggers.declare import (
     AllOf,
     AnyOf,
@@ -63,6 +64,7 @@ __all__ = [
     "PerformanceDrop",
     "Regression",
     "Schedule",
+    "Search",
     "Target",
     "Task",
     "TaskError",
@@ -273,7 +275,7 @@ class Task:
     triggers: policies that ask for a new version by themselves; None: the default ones
         (`streams.triggers.declare.DEFAULT`); empty: none.
     drift: how often findings of drift may be wrong, what matters, what is looked at.
-    training: which labels train a version, and with which weights.
+    training: which labels train a version, with which weights, and what is searched for.
     alerts: what of its findings a person is told of, and how often.
     volume: how many requests of a client are too many, and what is done about them.
     seed: seeds all randomness of training.
@@ -431,7 +433,7 @@ def _problems(task: Task) -> list[str]:
         any(isinstance(window, Window) for window in task.windows),
         [*task.segments, *RESERVED_SEGMENTS],
     )
-    found += task.training.problems(task.weak_labels is not None, task.exploration)
+    found += task.training.problems(task.weak_labels is not None, task.exploration, task.candidates)
     names_of_windows = [window.name for window in task.windows]
     found += task.alerts.problems(names_of_windows, [*task.segments, *RESERVED_SEGMENTS])
     found += task.volume.problems()

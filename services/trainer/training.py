@@ -13,7 +13,7 @@ import structlog
 from services.registry import now_ms
 from services.trainer.events import FIRST, Event
 from services.trainer.rows import collect
-from services.trainer.runs import Journalled
+from services.trainer.runs import Journalled, read_journal
 from services.trainer.snapshot import Stopped
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
 from streams.roles import BY_TRAINER, ModelRecord, Roles
@@ -59,15 +59,22 @@ class Workshop:
 def work_on(shop: Workshop, event: Event) -> str:
     """Answer one event: ``champion``, ``rejected``, ``refused`` or ``known`` (recorded before).
 
-    Every step may be repeated. A crash after step 1 to 4 leaves at most a bundle that nothing
-    names; the event is worked on again and gives the same version. After step 5 the version is
-    recorded, and the repeated event ends at step 1.
+    Every step may be repeated. A crash after step 1 to 4 leaves what was fitted, and at most a
+    bundle that nothing names; the event is worked on again, on the same rows and beside the same
+    champion, and gives the same version. After step 5 the version is recorded, and the repeated
+    event ends at step 1.
     """
+    run = Journalled(shop.home, event.event_id, shop.progress, shop.stop)
     # 1. What is recorded: an event is answered once.
     roles = shop.roles()
-    if roles.of_event(event.event_id) is not None:
-        return "known"
-    run = Journalled(shop.home, event.event_id, shop.progress, shop.stop)
+    known = roles.of_event(event.event_id) is not None
+    answer = "known" if known else _answer(shop, event, roles, run)
+    # 6. Nobody goes on with it: what was kept for that goes.
+    run.answered()
+    return answer
+
+
+def _answer(shop: Workshop, event: Event, roles: Roles, run: Run) -> str:
     # 2. The rows, and the champion to compare with. 3. The training.
     try:
         trained = _train(shop, event, roles, run)
@@ -95,13 +102,27 @@ def work_on(shop: Workshop, event: Event) -> str:
 
 
 def _train(shop: Workshop, event: Event, roles: Roles, run: Run) -> Trained:
+    begun = _begun(shop, event)
     with run.step("snapshot", 0.0) as facts:
         ends: Sequence[int] = ()
         if event.trigger != FIRST:
-            ends = event.outcomes_to or shop.ends(event.requested_at)
+            ends = event.outcomes_to or begun.get("outcomes_to") or shop.ends(event.requested_at)
         table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
-        facts |= {"rows": len(table), **_pointer(event, ends)}
-    return train(shop.task, table, event.event_id, _champion(shop, roles), run)
+        before = roles.champion.version if roles.champion else ""
+        record = roles.records.get(begun.get("champion", before))
+        champion = _champion(shop, record)
+        facts |= {"rows": len(table), "champion": record.version if record else ""}
+        facts |= _pointer(event, ends)
+    return train(shop.task, table, event.event_id, champion, run)
+
+
+def _begun(shop: Workshop, event: Event) -> Mapping[str, Any]:
+    """What an earlier attempt at the event began with: it is followed."""
+    for line in read_journal(shop.home, event.event_id):
+        if line["step"] == "snapshot" and "champion" in line["facts"]:
+            found: Mapping[str, Any] = line["facts"]
+            return found
+    return {}
 
 
 def _pointer(event: Event, ends: Sequence[int]) -> dict[str, Any]:
@@ -114,8 +135,7 @@ def _pointer(event: Event, ends: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _champion(shop: Workshop, roles: Roles) -> Version | None:
-    record = roles.champion
+def _champion(shop: Workshop, record: ModelRecord | None) -> Version | None:
     if record is None:
         return None
     try:

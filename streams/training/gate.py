@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,12 +161,13 @@ def out_of_fold(
     frame: pd.DataFrame,
     target: npt.NDArray[Any],
     weight: Floats | None = None,
+    fitted: Callable[[int, Callable[[], Any]], Any] = lambda fold, fit: fit(),
 ) -> Answers:
     """The answer to each row by the candidate fitted on the other folds.
 
     Folds are stretches of time, so that a row is answered without its neighbours; where a
     stretch holds nearly all of a class, they are mixed. weight: how much each row counts; None: the
-    same. Raises FitError.
+    same. fitted: gets a fold's number and what fits it, and gives the estimator. Raises FitError.
     """
     folds: Any = KFold(FOLDS)
     if task.kind != "regression":
@@ -173,9 +176,10 @@ def out_of_fold(
         if any(len(names) < classes or counts.min() < FOLDS for names, counts in parts):
             folds = StratifiedKFold(FOLDS, shuffle=True, random_state=task.seed)
     pieces = []
-    for rest, held in folds.split(np.empty(len(target)), target):
+    for fold, (rest, held) in enumerate(folds.split(np.empty(len(target)), target)):
         own = None if weight is None else weight[rest]
-        model = fit(task, candidate, frame.iloc[rest].reset_index(drop=True), target[rest], own)
+        others = frame.iloc[rest].reset_index(drop=True)
+        model = fitted(fold, partial(fit, task, candidate, others, target[rest], own))
         pieces.append((held, answers(task, model, frame.iloc[held].reset_index(drop=True))))
     order = np.argsort(np.concatenate([held for held, _ in pieces]))
     joined = pieces[0][1]

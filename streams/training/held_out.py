@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from streams.declaration import describe_value
 from streams.task import Task
 from streams.training.candidates import Choice
 from streams.training.data import Dataset
-from streams.training.gate import Errors, out_of_fold, wrong_beyond
+from streams.training.gate import FOLDS, Errors, out_of_fold, wrong_beyond
 from streams.training.metrics import LOSS, scores, wrong
+from streams.training.run import Key, Run
 from streams.version import Answers, Floats
 
 
@@ -27,12 +31,23 @@ class HeldOut:
     errors: Errors
 
 
-def held_out(task: Task, data: Dataset, choice: Choice) -> HeldOut:
+def held_out(
+    task: Task, data: Dataset, choice: Choice, base: Key, run: Run, span: tuple[float, float]
+) -> HeldOut:
     """The chosen candidate's answers to all rows, each fitted on other rows, none of them later
-    than the training's. Raises FitError."""
-    candidate = task.candidates[choice.name]
+    than the training's.
+
+    base: what names the data and the declaration. span: shares of the training's work at which
+    this begins and ends. Raises FitError.
+    """
     lessons = data.lessons(data.train, choice.stands)
-    folds = out_of_fold(task, candidate, *data.rows(data.train), lessons)
+    key = {**base, "fit": describe_value(choice.estimator), "stands": choice.stands}
+
+    def fitted(fold: int, fit: Callable[[], Any]) -> Any:
+        run.at(span[0] + (span[1] - span[0]) * fold / FOLDS)
+        return run.fitted({**key, "on": f"fold {fold} of {FOLDS}"}, fit)
+
+    folds = out_of_fold(task, choice.estimator, *data.rows(data.train), lessons, fitted)
     after = choice.answers(task, data.rows(slice(data.train.stop, None))[0])
     given = folds.join(after)
     known = data.judged(data.train)
@@ -54,6 +69,8 @@ def measures(
     found["test_rows"] = len(truth)
     found[f"validation_{LOSS[task.kind]}"] = choice.loss
     found[f"baseline_validation_{LOSS[task.kind]}"] = choice.baseline
+    for name, value in choice.baselines.items():
+        found[f"{name}_validation_{LOSS[task.kind]}"] = value
     if gate_scores is not None:
         true = slice(None) if data.weak is None else ~data.weak[data.test]
         admitted = gate_scores[true] < at

@@ -1,11 +1,13 @@
-"""What a task says of the labels that it learns from: which, and how much each counts."""
+"""What a task says of its training: which labels, how much each counts, what is searched."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
+
+from streams.training.search_policy import Search
 
 WeakUse = Literal["never", "where_missing"]
 TruthsOf = Literal["all", "answered", "labelled"]
@@ -13,7 +15,7 @@ TruthsOf = Literal["all", "answered", "labelled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Which labels train a version, and with which weights.
+    """How versions are trained: on which labels, with which weights, and how it is searched.
 
     weak_labels: ``never``: true labels alone. ``where_missing``: a request without a true label is
         learned from with its weak one, which counts as much as the task gives its signals.
@@ -25,15 +27,21 @@ class Training:
         (`streams.training.weights`), so that the rows stand for all requests.
     clip: the largest such inverse; more would be the noise of one row. It should not be below
         1 / ``exploration``, or what the gate holds back stays under-represented.
+    search: for better settings of the candidates; none where it names no spaces.
     """
 
     weak_labels: WeakUse = "never"
     truths_of: TruthsOf = "all"
     propensity: bool = True
     clip: float = 50.0
+    search: Search = field(default_factory=Search)
 
-    def problems(self, follows_signals: bool, exploration: float) -> Iterator[str]:
-        """What is wrong with it in a task that has weak labels or not, and explores a share."""
+    def problems(
+        self, follows_signals: bool, exploration: float, candidates: Mapping[str, Any]
+    ) -> Iterator[str]:
+        """What is wrong with it in a task that has weak labels or not, explores a share, and has
+        these candidates."""
+        yield from self.search.problems(candidates)
         if self.weak_labels not in get_args(WeakUse):
             yield f"training: weak_labels {self.weak_labels!r} is {_either(WeakUse)}"
         elif self.weak_labels != "never" and not follows_signals:
@@ -50,8 +58,11 @@ class Training:
             )
 
     def facts(self) -> dict[str, Any]:
-        """As JSON data."""
-        return asdict(self)
+        """What of it decides a version, as JSON data."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: value.facts() if hasattr(value, "facts") else value for name, value in own.items()
+        }
 
 
 def _either(words: Any) -> str:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from streams.declaration import RECIPE, library_versions, version_id
+from streams.declaration import RECIPE, describe_value, library_versions, version_id
 from streams.estimates.saved import Saved, fit_saved
 from streams.manifest import SAMPLES, Contents
 from streams.task import Task
 from streams.training import compare, gating
-from streams.training.candidates import Choice, choose
+from streams.training.candidates import CHAMPION, Candidate, Choice, candidates, choose
 from streams.training.data import Dataset, prepare
 from streams.training.fitting import bare_version, fit, one_thread
 from streams.training.gate import Gate, score
 from streams.training.held_out import held_out, measures
 from streams.training.metrics import LOSS
 from streams.training.profile import profile
-from streams.training.run import UNWATCHED, Run
+from streams.training.run import UNWATCHED, Facts, Run
+from streams.training.search_policy import described
+from streams.training.searching import Found, search
 from streams.training.usual import usual
 from streams.training.weights import effective
 from streams.version import Answers, Version
@@ -45,7 +46,8 @@ def train(
 ) -> Trained:
     """Train a version of ``task`` on ``table`` (see `data.prepare` for its columns).
 
-    The same declaration, rows and library versions give the same version, whatever the event.
+    The same declaration, rows and library versions give the same version, whatever the event
+    (`streams.declaration.version_id` says what else may count).
     Rows count by their weights, where they have some, and so speak of all requests; rows with a
     weak label are learned from, and nothing is judged by them.
 
@@ -58,11 +60,17 @@ def train(
     with run.step("rows", 0.0) as facts:  # checked, ordered, named by their content
         data = prepare(task, table)
         facts |= {"dataset": data.id, "rows": len(data)}
-    with run.step("candidates", 0.1) as facts:  # fitted on train, judged on validation
-        choice = choose(task, data)
-        facts |= {"chosen": choice.name, "losses": dict(choice.losses)}
-    with run.step("errors", 0.3) as facts:  # of the chosen one, on rows that it was not fitted on
-        held = held_out(task, data, choice)
+    libraries = library_versions()
+    base = {"of": version_id(task, data.id, libraries)}
+    with run.step("search", 0.05) as facts:  # for better settings, fitted on newest rows of train
+        found = search(task, data, base, run, (0.05, 0.25))
+        facts |= {name: searched.facts() for name, searched in found.items()}
+    with run.step("candidates", 0.25) as facts:  # fitted on train, judged on validation
+        pool = candidates(task, found, champion)
+        choice = choose(task, data, pool, base, run, (0.25, 0.4))
+        facts |= _selection(task, data, choice, found)
+    with run.step("errors", 0.4) as facts:  # of the chosen one, on rows that it was not fitted on
+        held = held_out(task, data, choice, base, run, (0.4, 0.7))
         facts |= {"share": float(held.errors.mean())}
     with run.step("gate", 0.7) as facts:  # the rehearsal's, which the figures are of
         gate = gating.rehearsed(task, data, held)
@@ -82,7 +90,7 @@ def train(
     admitted, gate_scores = gating.admitted(task, like, gate)
     with run.step("refit", 0.85):  # the version itself: the same again on all rows
         lessons = data.lessons(slice(None), choice.stands)
-        model = fit(task, task.candidates[choice.name], data.frame, data.target, lessons)
+        model = fit(task, choice.estimator, data.frame, data.target, lessons)
         gate = gating.refitted(task, data, held, gate)
     with run.step("estimates", 0.9):  # what tells how good answers are before their truth comes
         estimates = _estimates(task, like, gate, given)
@@ -95,9 +103,8 @@ def train(
         seen["drift"] = usual(
             task, like, seen, given, wrongs, beyond, gate_scores, admitted, estimates
         )
-    libraries = library_versions()
     contents = Contents(
-        id=version_id(task, data.id, libraries),
+        id=version_id(task, data.id, libraries, _more(pool, found)),
         dataset={
             "id": data.id,
             "rows": len(data),
@@ -120,22 +127,33 @@ def train(
         event_id=event_id,
         extra={
             "recipe": RECIPE,
-            "selection": _selection(task, data, choice),
+            "selection": _selection(task, data, choice, found),
             "verdict": verdict.reason,
         },
     )
     return Trained(contents, verdict.accepted, verdict.reason)
 
 
-def _selection(task: Task, data: Dataset, choice: Choice) -> Mapping[str, Any]:
-    """How the candidate was chosen, for the manifest."""
+def _selection(task: Task, data: Dataset, choice: Choice, found: Found) -> Facts:
+    """How the candidate was chosen, for the manifest; JSON data."""
     return {
         "measure": LOSS[task.kind],
+        "chosen": choice.candidate.label,
+        "setting": described(choice.candidate.setting),
         "validation": dict(choice.losses),
         "baseline": choice.baseline,
+        "baselines": dict(choice.baselines),
         "refused": dict(choice.refused),
+        **({"search": {name: one.facts() for name, one in found.items()}} if found else {}),
         **({} if data.weight is None else {"weighted": choice.stands}),
     }
+
+
+def _more(pool: Sequence[Candidate], found: Found) -> Facts:
+    """What decided the version besides the declaration and the rows (`version_id`)."""
+    own = {one.label: describe_value(one.estimator) for one in pool if one.label == CHAMPION}
+    cut = {name: searched.tried for name, searched in found.items() if searched.cut}
+    return {**own, **({"search_cut": cut} if cut else {})}
 
 
 def _estimates(task: Task, data: Dataset, gate: Gate, given: Answers) -> Saved | None:
@@ -148,7 +166,7 @@ def _estimates(task: Task, data: Dataset, gate: Gate, given: Answers) -> Saved |
         return fit_saved(task.kind, task.classes, frame, given.take(admitted), target, task.seed)
 
 
-def _weighing(data: Dataset) -> dict[str, Any]:
+def _weighing(data: Dataset) -> Facts:
     """How many labels are weak, and how many rows of one weight say as much; of plain rows: {}."""
     weight = data.lessons(slice(None), stand=True)
     if weight is None and data.weak is None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sklearn.dummy import DummyClassifier
 
-from services.trainer.runs import JOURNAL, MOST, Journalled, folder_of, read_journal
+from services.trainer.runs import JOURNAL, KEPT, MOST, Journalled, folder_of, read_journal
 from services.trainer.snapshot import Stopped
+from streams.task import Task
+from streams.training.data import prepare
+from streams.training.fitting import answers, fit
+from streams.version import Answers
+from tests.small_tasks import DIABETES, TUMOUR, WINE
 
 
 def journalled(home: Path, event: str = "e1", stop: threading.Event | None = None) -> Journalled:
@@ -62,3 +70,62 @@ def test_journals_of_the_newest_trainings_are_kept(tmp_path: Path) -> None:
     for number in range(MOST + 5):
         journalled(tmp_path, f"e{number}")
     assert len(list((tmp_path / "trainings").iterdir())) == MOST
+
+
+@pytest.mark.parametrize("task", [TUMOUR, WINE, DIABETES], ids=lambda task: task.kind)
+def test_what_was_fitted_is_read_again_and_answers_to_the_last_bit_alike(
+    tmp_path: Path, task: Task
+) -> None:
+    assert task.history is not None
+    data = prepare(task, task.history())
+    frame, target = data.rows(data.train)
+    for name, estimator in task.candidates.items():
+        own = partial(fit, task, estimator, frame, target)
+        fitted = journalled(tmp_path).fitted({"fit": name}, own)
+        read = journalled(tmp_path).fitted({"fit": name}, never)
+        assert read is not fitted
+        for one, other in zip(
+            columns(answers(task, fitted, data.frame)),
+            columns(answers(task, read, data.frame)),
+            strict=True,
+        ):
+            assert one.tolist() == other.tolist()
+
+
+def columns(given: Answers) -> list[Any]:
+    found = (given.answer, given.probability, given.probabilities)
+    return [column for column in found if column is not None]
+
+
+def never() -> Any:
+    raise AssertionError("an earlier attempt kept it")
+
+
+def test_what_was_kept_and_then_damaged_is_made_again(tmp_path: Path) -> None:
+    run = journalled(tmp_path)
+    run.fitted({"fit": 1}, lambda: DummyClassifier().fit([[0]], [True]))
+    run.found({"trial": 1}, lambda: {"loss": 0.5})
+    for path in (folder_of(tmp_path, "e1") / KEPT).iterdir():
+        path.write_bytes(path.read_bytes()[:5])
+    assert journalled(tmp_path).fitted({"fit": 1}, lambda: "again") == "again"
+    assert journalled(tmp_path).found({"trial": 1}, lambda: {"loss": 0.7}) == {"loss": 0.7}
+
+
+def test_what_cannot_be_written_is_fitted_each_time(tmp_path: Path) -> None:
+    class Own:
+        pass
+
+    assert isinstance(journalled(tmp_path).fitted({"fit": 1}, Own), Own)
+    assert isinstance(journalled(tmp_path).fitted({"fit": 1}, Own), Own)
+
+
+def test_the_journal_tells_what_an_earlier_attempt_had_done(tmp_path: Path) -> None:
+    journalled(tmp_path).found({"trial": 1}, lambda: {"loss": 0.5})
+    run = journalled(tmp_path)
+    with run.step("search", 0.1) as facts:
+        assert run.found({"trial": 1}, never) == {"loss": 0.5}
+        facts["tried"] = 1
+    (line,) = read_journal(tmp_path, "e1")
+    assert line["facts"] == {"tried": 1, "kept_by_an_earlier_attempt": 1}
+    run.answered()
+    assert run.found({"trial": 1}, lambda: {"loss": 0.6}) == {"loss": 0.6}  # nothing is kept

@@ -68,9 +68,12 @@ def test_a_good_model_is_accepted_with_the_measures_of_its_kind(
 
 def test_the_candidate_with_the_smallest_loss_is_chosen() -> None:
     contents = trained(TUMOUR).contents
-    losses = contents.extra["selection"]["validation"]
-    assert contents.candidate == min(losses, key=losses.get)
+    selection = contents.extra["selection"]
+    losses = selection["validation"]
+    assert contents.candidate == selection["chosen"] == min(losses, key=losses.get)
     assert set(losses) == {"linear", "trees"}
+    assert "search" not in selection  # the task asks for none
+    assert selection["baselines"].keys() == {"majority"}
 
 
 def test_what_is_saved_has_learned_from_the_newest_rows_too() -> None:
