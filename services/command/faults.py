@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,32 +95,18 @@ def faults(
 
 def _in(home: Path, run: Any, requests: int, swaps: int) -> dict[str, Any]:
     """Start a system in the folder, do the run, stop the system."""
-    from services.command.demo import await_champion
-    from services.command.starting import log_to, start
+    from services.command.own_system import own_system
     from services.faults.inject import small_disk
     from services.faults.running import Running
-    from services.supervisor import Supervisor
-    from streams.observe import stop_on_signals
-    from streams.settings import Settings
 
-    for name in ("WEIR_BOOTSTRAP", "WEIR_CLICKHOUSE_HOST"):
-        if name in os.environ:
-            raise CommandError(f"{name} is set: the harness kills only a system of its own", 2)
-    os.environ["WEIR_HOME"] = str(home)  # before anything reads the settings
-    nothing: dict[str, Any] = {}
-    settings = Settings(**nothing).model_copy(update={"home": home, "task": TASK})
-    log_to(home / "logs" / "supervisor.log")
-    stop = threading.Event()
-    stop_on_signals(stop)
     megabytes = DISK_MB_LEAST + DISK_MB_A_MILLION * requests // 1_000_000
     with contextlib.ExitStack() as stack:
-        disk = stack.enter_context(small_disk(home / "store", megabytes))
-        if disk and not swaps:
-            note(f"disk_full is skipped: {disk}")
-        supervisor = stack.enter_context(Supervisor(home, stop))
-        started = start(supervisor, settings, without={"console"}, say=note)
-        if started is None or not await_champion(started, stop):
-            raise CommandError("stopped before the run began")
+        disk = "swaps fill no disk"
+        if not swaps:
+            disk = stack.enter_context(small_disk(home / "store", megabytes))
+            if disk:
+                note(f"disk_full is skipped: {disk}")
+        started = stack.enter_context(own_system(home, TASK)).started
         system = started.system
         running = Running(system.settings, started.contract, (*system.ground, *system.others))
         stack.callback(running.stop_second, violent=True)
@@ -133,5 +117,4 @@ def _in(home: Path, run: Any, requests: int, swaps: int) -> dict[str, Any]:
             if swaps
             else run.execute(running, started.task, disk, note)
         )
-        note("stopping")
     return report
