@@ -97,7 +97,7 @@ def scored_tables(
         first = summary.rows + 1
         found = read(task, layout, chunk.table, first, now_ms, chunk.refused)
         scored = score(task, version, role, found.columns, now_ms) if len(found.rows) else None
-        table = _table(schema, first, found, scored)
+        table = answers_table(schema, first, found, scored)
         summary.rows += table.num_rows
         for name, count in zip(
             *np.unique(table["status"].to_pylist(), return_counts=True), strict=True
@@ -122,7 +122,8 @@ def _refused(found: Read, scored: Scored | None) -> Mapping[int, str]:
     return {row: words(f"invalid: {why}") for row, why in refused.items()}
 
 
-def _table(schema: pa.Schema, first: int, found: Read, scored: Scored | None) -> pa.Table:
+def answers_table(schema: pa.Schema, first: int, found: Read, scored: Scored | None) -> pa.Table:
+    """The rows of `schema_of`: answers where a version gave some, refusals elsewhere."""
     n = len(found.ids)
     rows = np.empty(0, np.intp) if scored is None else found.rows[scored.rows]
     columns = {} if scored is None else dict(scored.columns)

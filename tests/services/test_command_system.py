@@ -87,7 +87,7 @@ def test_a_request_is_answered_traced_and_kept(running: Running) -> None:
     assert all(event["kept_in"] in ("both", "topic") for event in found["events"])
 
 
-def test_what_was_served_is_scored_the_same(running: Running) -> None:
+def test_what_was_served_is_scored_and_replayed_the_same(running: Running) -> None:
     requests = [
         {"request_id": f"off-{i}", **FEATURES, "radius": 6 + i / 2, "texture": 10 + i % 7 * 4}
         for i in range(40)
@@ -116,6 +116,18 @@ def test_what_was_served_is_scored_the_same(running: Running) -> None:
         for name in ("probability", "gate_score", "model_propensity", "expected"):
             wanted = np.array(was[name], float)  # None is NaN
             assert np.allclose(np.array(row[name], float), wanted, 1e-12, 0, True), name
+
+    # A replay of what the topics hold: the version that answered changes nothing.
+    arguments = ("replay", "--from", "2020-01-01", "--version", version, "--json", "--records")
+    told = json.loads(running.ok(*arguments, "kafka"))
+    assert told["answered_by"][version] >= served
+    # What was asked before there was a version got the fallback, and gets an answer now.
+    assert told["changed"]["count"] <= told["requests"] - told["answered_by"][version]
+    assert told["moves"]["answered ► deferred"] == 0
+    count = "SELECT uniqExact(_partition, _offset) AS n FROM predictions WHERE status != 'rejected'"
+    while json.loads(running.ok("sql", count, "--json"))["n"] < told["requests"]:
+        pass
+    assert json.loads(running.ok(*arguments, "clickhouse")) == told
 
 
 def test_the_metrics_are_what_a_recount_gives(running: Running) -> None:
