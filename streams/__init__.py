@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from streams.alerts.policy import Alerts, Bound
     from streams.drift.policy import Drift
     from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
+    from streams.training.behaviour import Directional, Functionality, Invariance
+    from streams.training.comparison import Comparison
     from streams.triggers.declare import (
         AllOf,
         AnyOf,
@@ -38,10 +40,14 @@ __all__ = [
     "Budget",
     "Category",
     "Checks",
+    "Comparison",
+    "Directional",
     "Drift",
     "Drifted",
     "Dwell",
+    "Functionality",
     "Integer",
+    "Invariance",
     "LastN",
     "MetricAbove",
     "MetricBelow",

@@ -16,6 +16,14 @@ from schemas.records import Kind, Schema, record_schemas
 from streams.alerts.policy import Alerts, Bound
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
+from streams.training.behaviour import (
+    Context,
+    Directional,
+    Functionality,
+    Invariance,
+)
+from streams.training.behaviour import problems as behaviour_problems
+from streams.training.comparison import Comparison
 from streams.training.policy import Training
 from streams.training.search_policy import Search
 from streams.triggers.declare import (
@@ -49,11 +57,15 @@ __all__ = [
     "Budget",
     "Category",
     "Checks",
+    "Comparison",
+    "Directional",
     "Drift",
     "Drifted",
     "Dwell",
     "Feature",
+    "Functionality",
     "Integer",
+    "Invariance",
     "Labelling",
     "LastN",
     "MetricAbove",
@@ -275,7 +287,8 @@ class Task:
     triggers: policies that ask for a new version by themselves; None: the default ones
         (`streams.triggers.declare.DEFAULT`); empty: none.
     drift: how often findings of drift may be wrong, what matters, what is looked at.
-    training: which labels train a version, with which weights, and what is searched for.
+    training: which labels train a version, with which weights, what is searched for, and what a
+        version must pass.
     alerts: what of its findings a person is told of, and how often.
     volume: how many requests of a client are too many, and what is done about them.
     seed: seeds all randomness of training.
@@ -434,6 +447,9 @@ def _problems(task: Task) -> list[str]:
         [*task.segments, *RESERVED_SEGMENTS],
     )
     found += task.training.problems(task.weak_labels is not None, task.exploration, task.candidates)
+    inputs = [*task.features, *(windowed.feature() for windowed in task.windowed)]
+    context = Context(task.kind, task.classes, {f.name: f for f in inputs}, task.target.fits)
+    found += behaviour_problems(task.training.behaviour, context)
     names_of_windows = [window.name for window in task.windows]
     found += task.alerts.problems(names_of_windows, [*task.segments, *RESERVED_SEGMENTS])
     found += task.volume.problems()

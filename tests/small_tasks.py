@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
@@ -68,6 +69,29 @@ def tumour_task(**changes: object) -> Task:
         "history": tumours,
     }
     return Task(**(settings | changes))  # type: ignore[arg-type]
+
+
+def two_eras(old: int = 300, new: int = 1200) -> pd.DataFrame:
+    """Rows of `tumour_task`, of which a retrained version is better overall and worse where the
+    shape is bent: an era in which large radii are malignant, and one in which they are benign
+    except for bent ones, whose labels are wrong in all but the newest sixth of it."""
+    draw = np.random.default_rng(5)
+    n, shapes = old + new, np.array(["round", "bent", "ragged"], object)
+    table = pd.DataFrame(
+        {
+            "radius": draw.uniform(10, 20, n),
+            "texture": draw.normal(20, 4, n),
+            "smooth": draw.random(n) < 0.5,
+            "shape": draw.choice(shapes, n, p=[0.33, 0.34, 0.33]),
+        }
+    )
+    large, bent = table["radius"] > 15, table["shape"] == "bent"
+    later, wrong = np.arange(n) >= old, np.arange(n) < old + new * 0.85
+    odd = draw.random(n) < 0.04  # so that no model is sure of itself
+    table["benign"] = large ^ (~later | (bent & ~wrong)) ^ odd
+    table["event_time"] = pd.date_range("2024-03-01", periods=n, freq="h", tz="UTC")
+    table["request_id"] = [f"era-{i:04}" for i in range(n)]
+    return table
 
 
 def wines() -> pd.DataFrame:

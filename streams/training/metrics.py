@@ -41,6 +41,24 @@ def loss(
     return float(metrics.log_loss(truth, answers.probabilities[:, by_name], **by))
 
 
+def losses(task: Task, truth: npt.NDArray[Any], answers: Answers) -> Floats:
+    """What each answer adds to `loss`, (n,), which is their mean."""
+    if task.kind == "regression":
+        found: Floats = np.abs(answers.answer - truth)
+        return found
+    if task.kind == "binary":
+        assert answers.probability is not None
+        right = np.where(truth, answers.probability, 1 - answers.probability)
+    else:
+        assert answers.probabilities is not None
+        place = {name: at for at, name in enumerate(task.classes)}
+        columns = np.array([place[name] for name in truth], np.intp)
+        right = answers.probabilities[np.arange(len(truth)), columns]
+    least = np.finfo(np.float64).eps  # scikit-learn's bound: a certainty that errs costs 36 nats
+    nats: Floats = -np.log(np.clip(right, least, 1 - least))
+    return nats
+
+
 def wrong(task: Task, truth: npt.NDArray[Any], answers: Answers, beyond: float) -> Any:
     """Which answers count as errors, (n,) bool; ``beyond`` is for a regression only."""
     if task.kind == "regression":

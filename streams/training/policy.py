@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from streams.training.behaviour import Behaviour
+from streams.training.behaviour import facts as behaviour_facts
+from streams.training.comparison import Comparison
 from streams.training.search_policy import Search
 
 WeakUse = Literal["never", "where_missing"]
@@ -28,6 +31,8 @@ class Training:
     clip: the largest such inverse; more would be the noise of one row. It should not be below
         1 / ``exploration``, or what the gate holds back stays under-represented.
     search: for better settings of the candidates; none where it names no spaces.
+    comparison: when a newcomer may follow the champion. behaviour: tests that each version must
+        pass (`streams.training.behaviour`).
     """
 
     weak_labels: WeakUse = "never"
@@ -35,6 +40,8 @@ class Training:
     propensity: bool = True
     clip: float = 50.0
     search: Search = field(default_factory=Search)
+    comparison: Comparison = field(default_factory=Comparison)
+    behaviour: Sequence[Behaviour] = ()
 
     def problems(
         self, follows_signals: bool, exploration: float, candidates: Mapping[str, Any]
@@ -56,13 +63,16 @@ class Training:
                 f"training: clip {self.clip:g} is less than 1 / exploration ({1 / exploration:g}): "
                 "raise it, or what the gate holds back stays under-represented"
             )
+        for problem in self.comparison.problems():
+            yield f"training: {problem}"
 
     def facts(self) -> dict[str, Any]:
         """What of it decides a version, as JSON data."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {
+        plain = {
             name: value.facts() if hasattr(value, "facts") else value for name, value in own.items()
         }
+        return plain | {"behaviour": [behaviour_facts(test) for test in self.behaviour]}
 
 
 def _either(words: Any) -> str:

@@ -12,7 +12,7 @@ from streams.declaration import RECIPE, describe_value, library_versions, versio
 from streams.estimates.saved import Saved, fit_saved
 from streams.manifest import SAMPLES, Contents
 from streams.task import Task
-from streams.training import compare, gating
+from streams.training import gating
 from streams.training.candidates import CHAMPION, Candidate, Choice, candidates, choose
 from streams.training.data import Dataset, prepare
 from streams.training.fitting import bare_version, fit, one_thread
@@ -24,6 +24,7 @@ from streams.training.run import UNWATCHED, Facts, Run
 from streams.training.search_policy import described
 from streams.training.searching import Found, search
 from streams.training.usual import usual
+from streams.training.verdict import judge, judged
 from streams.training.weights import effective
 from streams.version import Answers, Version
 
@@ -80,11 +81,6 @@ def train(
         scores = gating.admitted(task, data, gate)[1]
         metrics = measures(task, data, choice, held, scores, gate.threshold or 0.0)
         facts |= metrics
-    with run.step("verdict", 0.8) as facts:  # may it take the champion's place?
-        verdict = compare.judge(task, data, choice, champion)
-        if verdict.champion_loss is not None:
-            metrics[f"champion_{LOSS[task.kind]}"] = verdict.champion_loss
-        facts |= {"accepted": verdict.accepted, "reason": verdict.reason}
     like, drawn = data.all_requests()
     given, wrongs = held.answers.take(drawn), held.errors[drawn]
     admitted, gate_scores = gating.admitted(task, like, gate)
@@ -128,10 +124,12 @@ def train(
         extra={
             "recipe": RECIPE,
             "selection": _selection(task, data, choice, found),
-            "verdict": verdict.reason,
         },
     )
-    return Trained(contents, verdict.accepted, verdict.reason)
+    with run.step("verdict", 0.97) as facts:  # may it serve, and take the champion's place?
+        verdict = judge(task, data, choice, champion, contents)
+        facts |= {"accepted": verdict.accepted, "reason": verdict.reason}
+    return Trained(judged(contents, verdict), verdict.accepted, verdict.reason)
 
 
 def _selection(task: Task, data: Dataset, choice: Choice, found: Found) -> Facts:

@@ -20,14 +20,14 @@ from services.registry import read_roles, request_retrain
 from services.supervisor.child import Child
 from services.trainer.events import Event
 from services.trainer.rows import collect
-from streams.bundle import load_bundle
+from streams.bundle import bundle_info, load_bundle
 from streams.codecs import codecs
 from streams.settings import Settings
 from streams.task import Task, load_task
 from streams.training.data import prepare
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
-from tests.small_tasks import tumour_task, tumours
+from tests.small_tasks import tumour_task, tumours, two_eras
 from tests.system.sink_world import World
 from tests.system.worker import read_all
 
@@ -255,6 +255,8 @@ def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
     read = collect(task, event, clickhouse, event.outcomes_to, threading.Event())
     assert prepare(task, read).id == second.dataset_id
 
+    _is_worse_on_a_segment(trainer, world)
+
     # Too few rows: an alert, and the trainer goes on.
     few = request_retrain(trainer.settings, trainer.task, "few", "pytest", data_from=until + 10**12)
     trainer.wait(lambda: bool(trainer.lines("no version for this event")))
@@ -269,3 +271,26 @@ def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
     trainer.wait(lambda: trainer.retrains()[-1]["status"] == "failed")
     assert trainer.retrains()[-1]["event_id"] == few
     assert trainer.end() == 0
+
+
+def _is_worse_on_a_segment(trainer: RunningTrainer, world: World) -> None:
+    """A newcomer that is better overall is refused, with the segment named, and recorded."""
+    rows = two_eras().to_dict("records")[300:]
+    codec = world.codec("outcomes")
+    world.produce("outcomes", codec.write_many([outcome(row, row["benign"]) for row in rows]))
+    since = int(rows[0]["event_time"].timestamp() * 1000)
+    champion = read_roles(trainer.settings, trainer.task).champion
+    assert champion is not None
+    event = request_retrain(trainer.settings, trainer.task, "worse", "pytest", data_from=since)
+    trainer.wait(lambda: read_roles(trainer.settings, trainer.task).of_event(event) is not None)
+    record = read_roles(trainer.settings, trainer.task).of_event(event)
+    assert record is not None
+    assert (record.role, record.rows) == ("rejected", 1200)
+    assert record.metrics["log_loss"] < record.metrics["champion_log_loss"]  # better overall
+    assert f"is better than {champion.version}: log loss " in record.reason
+    assert "; clearly worse where shape is bent: log loss " in record.reason
+    verdict = bundle_info(trainer.settings.artifacts / record.bundle).manifest["verdict"]
+    assert (verdict["accepted"], verdict["failed"]) == (False, ["segments"])
+    assert verdict["reason"] == record.reason
+    assert [one["value"] for one in verdict["segments"] if one["worse"]] == ["bent"]
+    assert read_roles(trainer.settings, trainer.task).champion == champion
