@@ -8,7 +8,7 @@ about inputs that differ in one feature, and the sum is checked against the pipe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from sklearn.preprocessing import (
 )
 
 from schemas.features import Category, Feature
+from streams.numbers import Numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,7 +45,8 @@ _LINEAR = (LogisticRegression, LinearRegression, Ridge, Lasso, ElasticNet)
 
 _CHECK_ROWS = 64
 """Rows of the check: each takes every feature from another sample, or null."""
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
+"""How far the sum may be from what it was read off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,40 +55,33 @@ class Additive:
 
     The i-th number adds ``weights[i] * (x - origin[i])``, or ``missing[i]`` where it is NaN; a
     category adds its code's entry of the table, whose last entry is for missing (code -1).
+    Where there are k sums at once, bias, weights, missing and the tables have k columns.
     """
 
-    bias: float
-    numbers: Sequence[str]
+    bias: Floats
+    numbers: Numbers
     origin: Floats
     weights: Floats
     missing: Floats
     tables: Sequence[tuple[str, Floats]]
 
     def __call__(self, frame: pd.DataFrame) -> Floats:
-        """The sum for each row, (n,) float64."""
-        total = np.full(len(frame), self.bias)
+        """The sum for each row, (n,) or (n, k) float64."""
+        total = np.empty((len(frame), *self.bias.shape))
+        total[:] = self.bias
         if self.numbers:
-            block = self._block(frame) - self.origin[:, None]
+            block = self.numbers(frame) - self.origin
             null = np.isnan(block)
             if null.any():
                 block[null] = 0.0
-                # Row by row: a NaN in `missing`, of a number that is never null, must not spread.
-                for at in np.flatnonzero(null.any(axis=1)):
-                    total[null[at]] += self.missing[at]
-            total += self.weights @ block
+                # Column by column: a NaN in `missing`, of a number that is never null, must not
+                # spread.
+                for at in np.flatnonzero(null.any(axis=0)):
+                    total[null[:, at]] += self.missing[at]
+            total += block @ self.weights
         for name, table in self.tables:
-            total += table[frame[name].array.codes]
+            total += table.take(frame[name].array.codes, axis=0, mode="wrap")  # -1: the last
         return total
-
-    def _block(self, frame: pd.DataFrame) -> Floats:
-        """The numbers, a row each.
-
-        All at once: pandas takes 50 µs to hand out one column, of which a batch of ten has as
-        many as one of thousands.
-        """
-        numbers = frame if not self.tables else frame[list(self.numbers)]
-        block: Floats = numbers.to_numpy(np.float64).T
-        return block
 
 
 def additive(estimator: Any, features: Sequence[Feature], samples: pd.DataFrame) -> Additive | None:
@@ -98,9 +93,9 @@ def additive(estimator: Any, features: Sequence[Feature], samples: pd.DataFrame)
     if not _is_additive(estimator):
         return None
     try:
-        terms = _read_off(estimator, features, samples)
-        check = _mixed(features, samples)
-        agrees = np.allclose(terms(check), _ask(estimator, check), rtol=_TOLERANCE, atol=_TOLERANCE)
+        terms = read_off(lambda frame: _ask(estimator, frame), features, samples)
+        check = mixed(features, samples)
+        agrees = np.allclose(terms(check), _ask(estimator, check), rtol=TOLERANCE, atol=TOLERANCE)
     except Exception:  # it refuses an input that was tried: then it is asked as it is
         return None
     return terms if agrees else None
@@ -113,16 +108,17 @@ def _is_additive(estimator: Any) -> bool:
     last = estimator.steps[-1][1]
     if type(last) not in _LINEAR or len(getattr(last, "classes_", ())) > 2:
         return False
-    return all(_is_columnwise(step) for _, step in estimator.steps[:-1])
+    return all(is_columnwise(step) for _, step in estimator.steps[:-1])
 
 
-def _is_columnwise(step: Any) -> bool:
+def is_columnwise(step: Any) -> bool:
+    """Whether what a fitted transformer makes of a column is linear in it, category by category."""
     if isinstance(step, str):
         return step in ("passthrough", "drop")
     if isinstance(step, Pipeline):
-        return all(_is_columnwise(inner) for _, inner in step.steps)
+        return all(is_columnwise(inner) for _, inner in step.steps)
     if isinstance(step, ColumnTransformer):
-        return all(_is_columnwise(inner) for _, inner, _ in step.transformers_)
+        return all(is_columnwise(inner) for _, inner, _ in step.transformers_)
     if isinstance(step, FunctionTransformer):
         return step.func is None  # what "passthrough" becomes when it is fitted
     return type(step) in _COLUMNWISE
@@ -133,8 +129,13 @@ def _ask(estimator: Any, frame: pd.DataFrame) -> Floats:
     return np.asarray(getattr(estimator, verb)(frame), np.float64).reshape(len(frame))
 
 
-def _read_off(estimator: Any, features: Sequence[Feature], samples: pd.DataFrame) -> Additive:
-    """Ask about one row, and about rows that differ from it in one feature each."""
+def read_off(
+    ask: Callable[[pd.DataFrame], Floats], features: Sequence[Feature], samples: pd.DataFrame
+) -> Additive:
+    """The terms of sums, (n,) or (n, k), that are asked for.
+
+    Asked is about one row, and about rows that differ from it in one feature each.
+    """
     # For each feature the values to try; the first of them is that of the one row.
     tried = {feature.name: _tried(feature, samples[feature.name]) for feature in features}
     count = 1 + sum(len(values) - 1 for values in tried.values())
@@ -143,7 +144,7 @@ def _read_off(estimator: Any, features: Sequence[Feature], samples: pd.DataFrame
     for name, values in tried.items():
         asked[name][at : at + len(values) - 1] = values[1:]
         at += len(values) - 1
-    given = _ask(estimator, _assemble(asked, samples))
+    given = ask(_assemble(asked, samples))
     changes, at = {}, 1
     for name, values in tried.items():
         changes[name] = given[at : at + len(values) - 1] - given[0]
@@ -151,12 +152,16 @@ def _read_off(estimator: Any, features: Sequence[Feature], samples: pd.DataFrame
     numbers = [f for f in features if not isinstance(f, Category)]
     origin = np.array([tried[f.name][0] for f in numbers])
     step = np.array([tried[f.name][1] for f in numbers]) - origin
+    shape = (len(numbers), *given.shape[1:])
+    never = np.full(given.shape[1:], np.nan)
+    slopes = [changes[f.name][0] / step[i] for i, f in enumerate(numbers)]
+    missing = [changes[f.name][1] if f.nullable else never for f in numbers]
     return Additive(
-        bias=float(given[0]),
-        numbers=[f.name for f in numbers],
+        bias=np.asarray(given[0]),
+        numbers=Numbers([f.name for f in numbers], samples),
         origin=origin,
-        weights=np.array([changes[f.name][0] for f in numbers]) / step,
-        missing=np.array([changes[f.name][1] if f.nullable else np.nan for f in numbers]),
+        weights=np.reshape(slopes, shape),
+        missing=np.reshape(missing, shape),
         tables=[(f.name, _table(f, changes[f.name])) for f in features if isinstance(f, Category)],
     )
 
@@ -175,8 +180,11 @@ def _tried(feature: Feature, sample: pd.Series) -> npt.NDArray[Any]:
 
 
 def _table(feature: Category, changes: Floats) -> Floats:
-    table = np.append(0.0, changes)  # the first code is the one row's
-    return table if _may_be_missing(feature) else np.append(table, np.nan)
+    other = changes.shape[1:]
+    parts = [np.zeros((1, *other)), changes]  # the first code is the one row's
+    if not _may_be_missing(feature):
+        parts.append(np.full((1, *other), np.nan))
+    return np.concatenate(parts)
 
 
 def _may_be_missing(feature: Category) -> bool:
@@ -195,7 +203,7 @@ def _assemble(values: dict[str, npt.NDArray[Any]], samples: pd.DataFrame) -> pd.
     return pd.DataFrame(made)
 
 
-def _mixed(features: Sequence[Feature], samples: pd.DataFrame) -> pd.DataFrame:
+def mixed(features: Sequence[Feature], samples: pd.DataFrame) -> pd.DataFrame:
     """Rows whose features come from different samples, a tenth of them null where they may be."""
     chance = np.random.default_rng(0)
     values: dict[str, npt.NDArray[Any]] = {}

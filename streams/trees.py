@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from streams.numbers import Numbers
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -45,7 +47,7 @@ def without_encoder(model: Any, samples: pd.DataFrame) -> Any:
 class _Encoder:
     """Frames to the matrix that the trees were grown on: categories first, then numbers."""
 
-    def __init__(self, tables: Sequence[tuple[str, Floats]], numbers: Sequence[str]) -> None:
+    def __init__(self, tables: Sequence[tuple[str, Floats]], numbers: Numbers) -> None:
         self._tables = tables
         self._numbers = numbers
 
@@ -60,15 +62,15 @@ class _Encoder:
             number = {word: float(i) for i, word in enumerate(words)}
             entries = [number.get(word, np.nan) for word in samples[name].cat.categories]
             tables.append((name, np.array([*entries, np.nan])))  # the last is for missing, code -1
-        return cls(tables, names[~model.is_categorical_].tolist())
+        return cls(tables, Numbers(names[~model.is_categorical_].tolist(), samples))
 
     def transform(self, frame: pd.DataFrame) -> Floats:
         """(n, features) float64."""
-        matrix = np.empty((len(frame), len(self._tables) + len(self._numbers)))
+        matrix = np.empty((len(frame), len(self._tables) + len(self._numbers.names)))
         for at, (name, table) in enumerate(self._tables):
             matrix[:, at] = table[frame[name].array.codes]
-        for at, name in enumerate(self._numbers, len(self._tables)):
-            matrix[:, at] = frame[name].to_numpy()
+        if self._numbers:
+            matrix[:, len(self._tables) :] = self._numbers(frame)
         return matrix
 
 
