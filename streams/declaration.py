@@ -43,12 +43,13 @@ def declaration(task: Task) -> dict[str, Any]:
     """
     target = {name: value for name, value in asdict(task.target).items() if name != "doc"}
     windowed = [describe_windowed(feature) for feature in task.windowed]
+    training = task.training.facts()
     return {
         "name": task.name,
         "kind": task.kind,
         "features": describe_features(task),
         **({"windowed": windowed} if windowed else {}),
-        **({"training": task.training.facts()} if task.training != Training() else {}),
+        **({"training": training} if training != Training().facts() else {}),
         "target": {**target, "classes": task.classes},
         "candidates": {name: describe_value(model) for name, model in task.candidates.items()},
         "baseline": describe_value(task.baseline),

@@ -23,6 +23,7 @@ from streams.training.behaviour import (
     Invariance,
 )
 from streams.training.behaviour import problems as behaviour_problems
+from streams.training.check_policy import DataChecks
 from streams.training.comparison import Comparison
 from streams.training.policy import Training
 from streams.training.search_policy import Search
@@ -58,6 +59,7 @@ __all__ = [
     "Category",
     "Checks",
     "Comparison",
+    "DataChecks",
     "Directional",
     "Drift",
     "Drifted",
@@ -287,8 +289,8 @@ class Task:
     triggers: policies that ask for a new version by themselves; None: the default ones
         (`streams.triggers.declare.DEFAULT`); empty: none.
     drift: how often findings of drift may be wrong, what matters, what is looked at.
-    training: which labels train a version, with which weights, what is searched for, and what a
-        version must pass.
+    training: which labels train a version, with which weights, what rows must be like, what is
+        searched for, and what a version must pass.
     alerts: what of its findings a person is told of, and how often.
     volume: how many requests of a client are too many, and what is done about them.
     seed: seeds all randomness of training.

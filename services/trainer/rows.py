@@ -17,6 +17,7 @@ from schemas.topics import BY_NAME
 from services.trainer.events import FIRST, Event
 from services.trainer.snapshot import Stopped, wait_for_sink
 from streams.task import Task
+from streams.training.checks import KNOWN_AT
 from streams.training.data import EVENT_TIME, REQUEST_ID, STANDS_FOR, WEAK, WORTH
 from streams.training.errors import DataError
 from streams.training.weights import Told, stands_for
@@ -44,6 +45,7 @@ def query(task: Task) -> str:
     labels = "label != 'weak'" if task.training.weak_labels == "never" else "1"
     return f"""
         SELECT request_id, toUnixTimestamp64Milli(event_time) AS {EVENT_TIME}_ms,
+               toUnixTimestamp64Milli(known_at) AS {KNOWN_AT}_ms,
                truth AS `{task.target.name}`, {_TOLD}, {features}
         FROM `{task.name}`.`{BY_NAME["outcomes"].table}`
         WHERE event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}})
@@ -131,7 +133,7 @@ def collect(
             f"there are no rows for event {event.event_id}: no outcomes between its bounds, and no "
             "history; wait for truths, or widen data_from and data_to"
         )
-    wanted = [REQUEST_ID, EVENT_TIME, task.target.name, *(f.name for f in task.inputs)]
+    wanted = [REQUEST_ID, EVENT_TIME, KNOWN_AT, task.target.name, *(f.name for f in task.inputs)]
     wanted += _CERTAIN
     table = pd.concat(
         [part.reindex(columns=[c for c in wanted if c in part]) for part in parts],
@@ -209,7 +211,8 @@ def _outcomes(
                 client.close()
     if table.empty:
         return pd.DataFrame({EVENT_TIME: []})
-    table[EVENT_TIME] = pd.to_datetime(table.pop(f"{EVENT_TIME}_ms"), unit="ms", utc=True)
+    for name in (EVENT_TIME, KNOWN_AT):
+        table[name] = pd.to_datetime(table.pop(f"{name}_ms"), unit="ms", utc=True)
     return table
 
 

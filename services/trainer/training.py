@@ -113,7 +113,7 @@ def _train(shop: Workshop, event: Event, roles: Roles, run: Run) -> Trained:
         champion = _champion(shop, record)
         facts |= {"rows": len(table), "champion": record.version if record else ""}
         facts |= _pointer(event, ends)
-    return train(shop.task, table, event.event_id, champion, run)
+    return train(shop.task, table, event.event_id, champion, run, event.requested_at)
 
 
 def _begun(shop: Workshop, event: Event) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from schemas.columns import Column, Columns
 from schemas.features import Category
 from streams.frame import columns_of, frame
 from streams.task import Task
+from streams.training.check_policy import LEAST_ROWS
 from streams.training.errors import DataError
 from streams.windowed.history import with_windowed
 
@@ -26,8 +27,7 @@ worth, and whether that is a weak one."""
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-MIN_ROWS = 60
-"""Below it the tests' seventh of the rows would be fewer than ten: chance, not evidence."""
+MIN_ROWS = LEAST_ROWS
 MIN_CLASS_ROWS = 5
 """Rows that a class needs to be counted as there: one for each fold of the gate's training."""
 MAX_WORDS = 255

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from streams.training.behaviour import Behaviour
 from streams.training.behaviour import facts as behaviour_facts
+from streams.training.check_policy import DataChecks
 from streams.training.comparison import Comparison
 from streams.training.search_policy import Search
 
@@ -33,6 +34,7 @@ class Training:
     search: for better settings of the candidates; none where it names no spaces.
     comparison: when a newcomer may follow the champion. behaviour: tests that each version must
         pass (`streams.training.behaviour`).
+    checks: what rows must be like to be trained on.
     """
 
     weak_labels: WeakUse = "never"
@@ -42,6 +44,7 @@ class Training:
     search: Search = field(default_factory=Search)
     comparison: Comparison = field(default_factory=Comparison)
     behaviour: Sequence[Behaviour] = ()
+    checks: DataChecks = field(default_factory=DataChecks)
 
     def problems(
         self, follows_signals: bool, exploration: float, candidates: Mapping[str, Any]
@@ -49,6 +52,7 @@ class Training:
         """What is wrong with it in a task that has weak labels or not, explores a share, and has
         these candidates."""
         yield from self.search.problems(candidates)
+        yield from self.checks.problems()
         if self.weak_labels not in get_args(WeakUse):
             yield f"training: weak_labels {self.weak_labels!r} is {_either(WeakUse)}"
         elif self.weak_labels != "never" and not follows_signals:
@@ -68,7 +72,7 @@ class Training:
 
     def facts(self) -> dict[str, Any]:
         """What of it decides a version, as JSON data."""
-        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "checks"}
         plain = {
             name: value.facts() if hasattr(value, "facts") else value for name, value in own.items()
         }

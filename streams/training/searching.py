@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
@@ -130,7 +131,7 @@ class _Search:
         return Searched(final, plan, tried, failed, best, cut)
 
     def _trial(self, setting: Mapping[str, Any], rows: int) -> Facts:
-        """``loss`` on validation of a setting fitted on the newest rows of train, None where it
+        """``loss`` on validation of a setting fitted on so many rows of train, None where it
         cannot be fitted; ``seconds``; or ``cut``, why it was not tried."""
         estimator = configured(self._task.candidates[self._name], setting)
         key = {**self._base, "trial": describe_value(estimator), "rows": rows}
@@ -143,12 +144,13 @@ class _Search:
         if self._run.memory_mb() > policy.memory_mb:
             why = f"the process held more than {policy.memory_mb:g} MB"
             return {"cut": why, "seconds": 0.0}
-        data, stop = self._data, self._data.train.stop
-        newest = slice(stop - rows, stop)
+        data = self._data
+        some = np.zeros(len(data), bool)
+        some[np.linspace(0, data.train.stop - 1, rows).astype(int)] = True
         found: float | None = None
         try:
-            frame, target = data.rows(newest)
-            model = fit(self._task, estimator, frame, target, data.lessons(newest, stand=True))
+            frame, target = data.rows(some)
+            model = fit(self._task, estimator, frame, target, data.lessons(some, stand=True))
             check_answers_all(self._task, model, frame)
             later, truth = data.rows(self._asked)
             given = answers(self._task, model, later)

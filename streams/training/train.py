@@ -14,6 +14,7 @@ from streams.manifest import SAMPLES, Contents
 from streams.task import Task
 from streams.training import gating
 from streams.training.candidates import CHAMPION, Candidate, Choice, candidates, choose
+from streams.training.checks import check
 from streams.training.data import Dataset, prepare
 from streams.training.fitting import bare_version, fit, one_thread
 from streams.training.gate import Gate, score
@@ -44,6 +45,7 @@ def train(
     event_id: str,
     champion: Version | None = None,
     run: Run = UNWATCHED,
+    asked_at_ms: int | None = None,
 ) -> Trained:
     """Train a version of ``task`` on ``table`` (see `data.prepare` for its columns).
 
@@ -56,14 +58,18 @@ def train(
     and asked about the last 15 %. What is saved is that candidate fitted again on all rows, since
     the newest rows are the ones most like those to come.
 
+    asked_at_ms: when this was asked for, milliseconds since 1970 UTC; None: not known.
     Raises DataError or FitError.
     """
-    with run.step("rows", 0.0) as facts:  # checked, ordered, named by their content
+    with run.step("checks", 0.0) as facts:  # all that is wrong with the rows, at once
+        warned = check(task, table, champion.profile if champion else None, asked_at_ms)
+        facts |= {"warnings": warned}
+    with run.step("rows", 0.03) as facts:  # in order of time, named by their content
         data = prepare(task, table)
         facts |= {"dataset": data.id, "rows": len(data)}
     libraries = library_versions()
     base = {"of": version_id(task, data.id, libraries)}
-    with run.step("search", 0.05) as facts:  # for better settings, fitted on newest rows of train
+    with run.step("search", 0.05) as facts:  # for better settings, on some rows of train
         found = search(task, data, base, run, (0.05, 0.25))
         facts |= {name: searched.facts() for name, searched in found.items()}
     with run.step("candidates", 0.25) as facts:  # fitted on train, judged on validation
@@ -123,6 +129,7 @@ def train(
         event_id=event_id,
         extra={
             "recipe": RECIPE,
+            "checks": {"warnings": warned},
             "selection": _selection(task, data, choice, found),
         },
     )

@@ -1,4 +1,4 @@
-"""The search: a plan within its budget, the newest rows, the same result each time."""
+"""The search: a plan within its budget, the same result each time."""
 
 from __future__ import annotations
 

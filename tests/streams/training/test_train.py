@@ -200,8 +200,9 @@ class Watched(Run):
 def test_a_run_is_told_of_each_step_in_order_and_what_it_found() -> None:
     run = Watched()
     contents = trained(WINE, run=run).contents
-    assert run.steps[0][:2] == ("rows", 0.0)
-    assert run.steps[0][2] == {"dataset": contents.dataset["id"], "rows": 178}
+    assert run.steps[0] == ("checks", 0.0, {"warnings": []})
+    assert run.steps[1][0] == "rows"
+    assert run.steps[1][2] == {"dataset": contents.dataset["id"], "rows": 178}
     shares = [done for _, done, _ in run.steps]
     assert shares == sorted(set(shares))
     assert shares[-1] < 1
