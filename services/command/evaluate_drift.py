@@ -23,11 +23,13 @@ def drift(
     """Measure false alarms, delays and cost of Weir's detectors and of its peers'.
 
     river's detectors run here, alibi-detect and NannyML in environments of their own, made on the
-    first run. Some half an hour. With --json the last line is one object {detector: {stream:
-    {"false_alarms_per_million", "delay_median", "missed", "cpu_s_per_million"}}}, null where a
-    figure has no meaning; "weir" is the whole policy, "weir_<kind>" its findings of a kind.
+    first run. Some half an hour on two cores; stopped and run again it goes on where it was, by
+    what it keeps in WEIR_HOME. The last line (with --json or --report) is one object {detector:
+    {stream: {"false_alarms_per_million", "delay_median", "missed", "cpu_s_per_million"}}}, null
+    where a figure has no meaning; "weir" is the whole policy, "weir_<kind>" its findings of a kind.
     """
     from services.demo.flights import FlightsError
+    from services.deployment import current
     from services.evaluate.drift.comparison import QUICK, Plan, compare
     from services.evaluate.drift.report import renew
     from services.evaluate.environments import EnvironmentFailed
@@ -36,12 +38,12 @@ def drift(
     if report is not None and not report.is_file():
         raise CommandError(f"{report}: there is no such page", code=2)
     try:
-        found = compare(QUICK if quick else Plan(), note)
+        found = compare(QUICK if quick else Plan(), note, current().home / "evaluate" / "drift")
         if report is not None:
             renew(report, found)
     except (EnvironmentFailed, FlightsError, ReportError) as error:
         raise CommandError(str(error)) from error
-    if as_json:
+    if as_json or report is not None:
         print_json(found.plain())
         return
     shown = table("detector", "stream", "false per million", "delay", "missed", "CPU s per million")

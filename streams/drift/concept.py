@@ -3,8 +3,10 @@
 A `rates` CUSUM for each θ of ``±GRID``, on labels whose errors were expected with probability e:
 what the model's own score says of it counts as no surprise (`counts.expected_errors`). The level
 is not taken from the reference alone, whose rows are few: the log odds of all e are moved by what
-the reference and the labels before the CUSUM's last reset say together, and the threshold allows
-for how well that is known. Small changes are looked for once it is known well enough.
+the reference and the n labels before the CUSUM's last reset say together. How well that is known is
+part of the test: with the level integrated out over what these n say of it, the log likelihood
+ratio of the m labels since is the CUSUM times n / (n + m) (to second order in θ). That is what must
+pass the threshold, and it stays small however long a level that was a little off feeds the CUSUM.
 """
 
 from __future__ import annotations
@@ -28,8 +30,20 @@ RENEWED = 64
 """Labels after which the level is learned anew; within fewer it hardly moves."""
 UP_SHARE = 0.9
 """Of the false alarms, how many may be of more errors; the rest are of fewer."""
+WEIGHTS = np.array([1, 4, 16, 22, 31, 19, 4, 2, 1], np.float64) / 100
+"""Of the false alarms, how many each of GRID may give. A jump from 10 to 30 % takes 100 labels and
+5 more for another nat; so most are for what takes longer."""
+TOGETHER = 1.6
+"""By how much the CUSUMs of a monitor have fewer false alarms than the sum of each one's: several
+pass at once. Measured at levels of 1 to 40 %: 1.6 to 2.7, the more the larger the steps."""
+POOLED = 2.0
+"""A CUSUM that goes on for so many times the labels known before begins anew, and its labels are
+part of what is known: what has not passed by then never will."""
+HELD_TO = 0.5
+"""Log odds: while the level is no further from what scores foresee, a harder input is expected to
+err the more; 1 further, scores are taken to say nothing any more."""
 _CLIP = 1e-6
-_ARRAYS = ("s", "known", "pending", "since", "shift", "limits", "_new")
+_ARRAYS = ("s", "known", "pending", "since", "level", "usual", "limits", "_new")
 
 
 @dataclass(frozen=True)
@@ -60,15 +74,16 @@ class Concept:
 
     def __init__(self, every: Floats, base: Floats, inflation: float = 1.0) -> None:
         m, j = len(every), len(THETAS)
-        shares = np.where(THETAS > 0, UP_SHARE, 1 - UP_SHARE) / len(GRID)
-        self._every = every[:, None] / shares
+        shares = np.concatenate([UP_SHARE * WEIGHTS, (1 - UP_SHARE) * WEIGHTS])
+        self._every = every[:, None] / shares / TOGETHER
         self._inflation = inflation
         self.s = np.zeros((m, j))
         self.known = np.repeat(base[:, None, :].astype(np.float64), j, axis=1)
         self.pending = np.zeros((m, j, 3))
         self.since = np.full((m, j), -1, np.int64)
         self._new = np.zeros(m)
-        self.shift = self.limits = np.zeros((m, j))
+        # Log odds of the known labels' errors, and of those that were expected of them.
+        self.level = self.usual = self.limits = np.zeros((m, j))
         self._renew()
 
     def update(
@@ -93,7 +108,8 @@ class Concept:
         at = 0
         while at < len(gains):
             values = rates.paths(self.s, gains[at:])
-            crossed: Mask = np.asarray(values >= self.limits)
+            told = values * self._shrunk(values, n[at:])
+            crossed: Mask = np.asarray(told >= self.limits)
             if not crossed.any():
                 self._settle(steps[at:], values, when[at:])
                 break
@@ -101,30 +117,53 @@ class Concept:
             end = int(np.argmax(crossed.any(axis=(1, 2)))) + 1
             self._settle(steps[at : at + end], values[:end], when[at:])
             hit: Any = crossed[end - 1]
-            alarms += [self._alarm(row, hit[row]) for row in np.flatnonzero(hit.any(1)).tolist()]
+            alarms += [
+                self._alarm(row, hit[row], told[end - 1, row])
+                for row in np.flatnonzero(hit.any(1)).tolist()
+            ]
             self._renew()
             at += end
         return alarms
 
+    def _shrunk(self, values: Floats, n: Floats) -> Floats:
+        """Of CUSUMs over steps the share of labels that came before the last reset."""
+        since = self.pending[..., 0] + np.cumsum(n, axis=0)[:, :, None]
+        settled = np.maximum.accumulate(np.where(values <= 0, since, 0.0), axis=0)
+        known = self.known[..., 0]
+        share: Floats = (known + settled) / np.maximum(known + since, 1.0)
+        return share
+
     def _gains(self, n: Floats, k: Floats, e: Floats, loads: Floats | None) -> Floats:
         mean = np.clip(e / np.maximum(n, 1), _CLIP, 1 - _CLIP)[:, :, None]
-        cost = n[:, :, None] * rates.load(expit(logit(mean) + self.shift), THETAS)
+        foreseen = self._foreseen()
+        odds = self.level + foreseen * (logit(mean) - self.usual)
+        cost = n[:, :, None] * rates.load(expit(odds), THETAS)
         if loads is not None:
             # Labels of a step differ in e; ln is concave, so the mean's load alone is more.
             up = slice(0, len(GRID))
             of_mean = np.maximum(n[:, :, None] * rates.load(mean, THETAS[up]), 1e-300)
-            cost[:, :, up] *= np.minimum(loads / of_mean, 1.0)
+            less = np.maximum(1 - loads / of_mean, 0.0)
+            cost[:, :, up] *= 1 - less * foreseen[:, up]
         gains: Floats = (k[:, :, None] * THETAS - cost) / self._inflation
         return gains
 
+    def _foreseen(self) -> Floats:
+        """How much of what scores say of the log odds is believed, 0 to 1."""
+        return np.clip(1 + HELD_TO - np.abs(self.level - self.usual), 0.0, 1.0)
+
     def _renew(self) -> None:
-        """Log odds to add to the expected ones, and thresholds, by what is known by now."""
+        """Levels and thresholds by what is known by now."""
+        stuck = self.pending[..., 0] > POOLED * self.known[..., 0]
+        if stuck.any():
+            self.known[stuck] += self.pending[stuck]
+            self.pending[stuck] = 0.0
+            self.s[stuck] = 0.0
+            self.since[stuck] = -1
         n, k, e = np.moveaxis(self.known, -1, 0)
         n = np.maximum(n, 1.0)
         p, q = np.clip((k + 0.5) / (n + 1), _CLIP, 1 - _CLIP), np.clip(e / n, _CLIP, 1 - _CLIP)
-        error = np.sqrt(self._inflation / np.maximum(n * p * (1 - p), 1e-9))
-        self.shift = logit(p) - logit(q)
-        self.limits = rates.for_unknown(rates.threshold(self._every, p), error)
+        self.level, self.usual = logit(p), logit(q)
+        self.limits = rates.threshold(self._every, p)
         self._new[:] = 0.0
 
     def _settle(self, steps: Floats, values: Floats, when: npt.NDArray[np.int64]) -> None:
@@ -141,13 +180,14 @@ class Concept:
         self.since = np.where(reset, when[last + 1], np.where(self.since < 0, when[0], self.since))
         self.s = values[-1].copy()
 
-    def _alarm(self, row: int, hit: Any) -> Alarm:
-        j = int(np.argmax(np.where(hit, self.s[row] - self.limits[row], -1.0)))
+    def _alarm(self, row: int, hit: Any, values: Floats) -> Alarm:
+        j = int(np.argmax(np.where(hit, values - self.limits[row], -1.0)))
         n, k, e = self.pending[row, j].tolist()
         mean = np.clip(e / max(n, 1.0), _CLIP, 1 - _CLIP)
+        foreseen = self._foreseen()[row, j] * (logit(mean) - self.usual[row, j])
         told = Alarm(
-            row, float(THETAS[j]), float(self.s[row, j]), float(self.limits[row, j]), round(n), k,
-            n * float(expit(logit(mean) + self.shift[row, j])), int(self.since[row, j]),
+            row, float(THETAS[j]), float(values[j]), float(self.limits[row, j]), round(n), k,
+            n * float(expit(self.level[row, j] + foreseen)), int(self.since[row, j]),
             round(float(self.known[row, j, 0])),
         )  # fmt: skip
         # What came since is the new level; the one before is left behind.

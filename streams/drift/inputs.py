@@ -19,16 +19,17 @@ from streams.drift.packing import packed, unpacked
 from streams.drift.policy import Drift
 from streams.drift.reference import Block, Reference
 from streams.drift.shares import HORIZONS, Shares, sampling_error
+from streams.drift.tilts import STEPS, Tilts
 
 Floats = npt.NDArray[np.float64]
 
-STEP = 256
+STEP = 128
 """Records between two looks, at least."""
 MOST_TOLERANCE = 0.9
 LEAST_SHARE = 0.5  # records that a bin counts for which the reference had none in
-FROM_THE_START = 4
+FROM_THE_START = 8
 """Looks: what shifted within the first so many was so from the version's first record on."""
-HELD = 4
+HELD = 8
 """Looks for which a shift of inputs jointly is held back: one of them may prove to have shifted by
 itself, and that is the simpler word for it."""
 SHAPES, NULLS = 0.7, 0.3
@@ -55,8 +56,16 @@ class Inputs:
         error = sampling_error(self._usual_shares.mean(0), of_slot / inflation)
         tolerance = np.minimum(policy.tolerance + error, MOST_TOLERANCE)
         # exp(h) looks at least, of STEP records at least, of each CUSUM.
-        looks = every / SHAPES * m * len(HORIZONS) / STEP
-        self._shares = Shares(self._width, tolerance, inflation, float(np.log(max(looks, 2.0))))
+        ordered = _ordered(self._blocks)
+        cusums = m * len(HORIZONS) + int(ordered.sum()) * 2 * len(STEPS)
+        looks = every / SHAPES * cusums / STEP
+        self._shares = Shares(
+            tolerance,
+            inflation,
+            float(np.log(max(looks, 2.0))),
+            Tilts(self._usual_shares, ordered, policy.shift),
+            of_slot,
+        )
         self._nulls = self._levels(policy, every / NULLS * 2 * max(m, 1))
         self._on = np.array(
             [evidence.KIND[block.kind] in policy.kinds for block in self._blocks], bool
@@ -185,6 +194,15 @@ class Inputs:
         self._times = unpacked(state, "times", self._times)
         self.wild = unpacked(state, "wild", self.wild)
         self._over = unpacked(state, "over", self._over)
+
+
+def _ordered(blocks: Sequence[Block]) -> npt.NDArray[np.bool_]:
+    """Whose bins have an order: numbers', and what is one of two. A mixture of numbers moves with
+    each of them, which tells it better."""
+    return np.array(
+        [block.kind != "joint" and (block.names is None or block.bins == 2) for block in blocks],
+        bool,
+    )
 
 
 def _places(blocks: Sequence[Block], starts: Sequence[int], width: int) -> npt.NDArray[np.int64]:

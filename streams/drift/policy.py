@@ -13,6 +13,7 @@ LOOKED_AT: tuple[str, ...] = tuple(kind for kind in KINDS if kind != "volume")
 """Kinds that the family finds; ``volume`` has a policy of its own."""
 SEASONS = ("hour_of_day", "day_of_week")
 LEAST_FALSE_ALARM_EVERY = 1_000
+MOST_SHIFT = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Drift:
     tolerance: what matters of an input's, the answers' or the scores' distribution: the share of
         records that would have to be others (total variation, 0 to 1). Less is never found,
         however many records there are.
+    shift: what matters of the level of a number, a score or a share: standard deviations of
+        training's by which it is higher or lower (by ranks, so that wild values do not count).
     share_tolerance: the same for shares of missing values and of names that training had not.
     harm: what matters of the performance: the rise of the error rate (0 to 1); of a regression,
         of the share of errors beyond what nine in ten of training's were within.
@@ -33,6 +36,7 @@ class Drift:
 
     false_alarm_every: int = 10_000_000
     tolerance: float = 0.1
+    shift: float = 0.1
     share_tolerance: float = 0.02
     harm: float = 0.01
     seasonality: Sequence[str] = ()
@@ -51,6 +55,11 @@ class Drift:
             share = getattr(self, name)
             if not _number(share) or not 0 < share < 1:
                 found.append(f"drift: {name} {share!r} is a share: above 0 and below 1")
+        if not _number(self.shift) or not 0 < self.shift <= MOST_SHIFT:
+            found.append(
+                f"drift: shift {self.shift!r} is a number of standard deviations: above 0 and at "
+                f"most {MOST_SHIFT:g}"
+            )
         found += _subset("seasonality", self.seasonality, SEASONS)
         found += _subset("kinds", self.kinds, LOOKED_AT)
         return found

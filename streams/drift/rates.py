@@ -88,18 +88,6 @@ def _interpolated(odds: Floats) -> Floats:
     return found
 
 
-def for_unknown(known: Floats, error: Floats) -> Floats:
-    """The threshold where log odds are known to a standard error only; infinite where too little.
-
-    With log odds off by ε a CUSUM runs exp(h (1 − 2 ε / θ)) instead of exp(h) (its increments'
-    exponent, to first order). Averaged over ε ~ N(0, error²), false alarms stay as many where
-    h = known + 2 h² error² / θ²; there is such an h where error ≤ θ / √(8 known).
-    """
-    room = 1 - 8 * (error / THETAS) ** 2 * known
-    h = 2 * known / (1 + np.sqrt(np.maximum(room, 0)))  # the root that does not cancel
-    return np.where(room > 0, h, np.inf)
-
-
 def paths(start: Floats, increments: Floats) -> Floats:
     """CUSUMs over steps along the first axis, from ``start``."""
     sums = start + np.cumsum(increments, axis=0)

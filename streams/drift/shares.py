@@ -8,6 +8,11 @@ divergence, of all within a total variation of ``tolerance`` of the reference. T
 matter is no drift however many records tell of it, and the reference's own sampling error is part
 of the tolerance. The CUSUM of such e-values is an e-detector (Shin, Ramdas and Rinaldo 2023): its
 mean run to a threshold h is exp(h) steps at least.
+
+Where bins have an order, q is fixed as well: the reference tilted, and p* tilted by what is
+tolerated of the level (`tilts`). There the reference's sampling error is no part of what is
+tolerated; integrated out, it leaves the CUSUM times n / (n + m), n records of the reference and m
+since the CUSUM's last reset (`concept` does the same).
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.drift.packing import packed, unpacked
+from streams.drift.tilts import STEPS, Tilts
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,26 +35,35 @@ PRIOR = 0.5
 """Records, by bin, that the reference counts for in q."""
 FADES = 20.0
 """Horizons in which a CUSUM that nothing feeds is forgotten."""
+COLUMNS = len(HORIZONS) + 2 * len(STEPS)
+"""CUSUMs of each distribution: any change by every horizon, rises and falls of the level."""
+POOLED = 2.0
+"""A CUSUM of the level begins anew after so many times the records of the reference: what has not
+passed by then never will."""
 _ARRAYS = ("s", "recent", "usual", "window", "window_usual", "since", "latched")
 
 
 class Shares:
-    """m distributions of up to ``width`` bins, each by every horizon.
+    """m distributions of up to ``width`` bins, each by every horizon and tilt.
 
-    tolerance, inflation: (m,). threshold: of every CUSUM.
+    tolerance, inflation: (m,). threshold: of every CUSUM. tilts: of the same distributions. sizes:
+    (m,) records of the reference.
     """
 
-    def __init__(self, width: int, tolerance: Floats, inflation: Floats, threshold: float) -> None:
-        m, j = len(tolerance), len(HORIZONS)
+    def __init__(
+        self, tolerance: Floats, inflation: Floats, threshold: float, tilts: Tilts, sizes: Floats
+    ) -> None:
+        (m, width), j = tilts.scores.shape, len(HORIZONS)
         self.tolerance, self.threshold = tolerance, threshold
+        self._tilts, self._sizes = tilts, np.maximum(sizes, 1.0)
         self._inflation = inflation
         self._horizons = HORIZONS * inflation[:, None]
-        self.s = np.zeros((m, j))
+        self.s = np.zeros((m, COLUMNS))
         self.recent = np.zeros((m, j, width), np.float32)
         self.usual = np.zeros((m, j, width), np.float32)
-        self.window = np.zeros((m, j, width), np.float32)
-        self.window_usual = np.zeros((m, j, width), np.float32)
-        self.since = np.full((m, j), -1, np.int64)
+        self.window = np.zeros((m, COLUMNS, width), np.float32)
+        self.window_usual = np.zeros((m, COLUMNS, width), np.float32)
+        self.since = np.full((m, COLUMNS), -1, np.int64)
         self.latched = np.zeros(m, bool)
 
     def look(self, x: Floats, usual: Floats, first: npt.NDArray[np.int64]) -> list[int]:
@@ -56,28 +71,58 @@ class Shares:
 
         first: (m,) event times (ms) that what is looked at begins at.
         """
-        n = x.sum(1)
+        n, j = x.sum(1), len(HORIZONS)
         p = usual / np.maximum(usual.sum(1, keepdims=True), 1e-300)
+        before = self.s
+        self.s = before + self._gains(x, p)
+        self.s[:, :j] -= before[:, :j] * -np.expm1(-n[:, None] / (FADES * self._horizons))
+        np.maximum(self.s, 0.0, out=self.s)
+        self.since = np.where((before <= 0) & (self.s > 0), first[:, None], self.since)
+        self._remember(x, usual, n, before)
+        self._unlatch()
+        passed = np.unique(np.nonzero(self.s >= self.threshold)[0])
+        return [at for at in passed.tolist() if not self.latched[at] and self._passes(at)]
+
+    def _gains(self, x: Floats, p: Floats) -> Floats:
         q = self._suggested(p)
-        gain = np.zeros_like(self.s)
+        gains = np.zeros_like(self.s)
+        gains[:, len(HORIZONS) :] = self._tilts.gains(x, p)
         # All others gain nothing; where nothing drifts few are out.
         rows, j = np.nonzero(total_variation(q, p[:, None, :]) > self.tolerance[:, None])
         if len(rows):
             ratios = log_ratios(q[rows, j], p[rows], self.tolerance[rows])
-            gain[rows, j] = (x[rows] * ratios).sum(-1) / self._inflation[rows]
-        fade = np.exp(-n[:, None] / self._horizons)
-        before = self.s
-        self.s = np.maximum(before * np.exp(-n[:, None] / (FADES * self._horizons)) + gain, 0.0)
-        self.since = np.where((before <= 0) & (self.s > 0), first[:, None], self.since)
-        on = self.s > 0
+            gains[rows, j] = (x[rows] * ratios).sum(-1)
+        gains /= self._inflation[:, None]
+        return gains
+
+    def _remember(self, x: Floats, usual: Floats, n: Floats, before: Floats) -> None:
+        """Counts by horizon, and since each CUSUM's last reset, where it is above 0."""
+        fade = np.exp(-n[:, None] / self._horizons)[..., None].astype(np.float32)
+        rows, columns = np.nonzero(self.s)
+        off = np.nonzero((before > 0) & (self.s <= 0))
         both = ((self.recent, self.window, x), (self.usual, self.window_usual, usual))
         for recent, window, new in both:
-            recent *= fade[..., None].astype(np.float32)
+            recent *= fade
             recent += new[:, None, :]
-            window += new[:, None, :]
-            window[~on] = 0.0
-        self._unlatch()
-        return np.flatnonzero((self.s >= self.threshold).any(1) & ~self.latched).tolist()
+            window[off] = 0.0
+            window[rows, columns] += new[rows]
+        of_level = columns >= len(HORIZONS)
+        rows, columns = rows[of_level], columns[of_level]
+        stuck = self.window[rows, columns].sum(-1) > POOLED * self._sizes[rows]
+        if stuck.any():
+            rows, columns = rows[stuck], columns[stuck]
+            self.s[rows, columns] = 0.0
+            self.window[rows, columns] = self.window_usual[rows, columns] = 0.0
+
+    def _told(self, row: int) -> Floats:
+        """What must pass the threshold: CUSUMs, those of the level as far as they may be told."""
+        told: Floats = self.s[row].copy()
+        since = self.window[row, len(HORIZONS) :].sum(-1, dtype=np.float64)
+        told[len(HORIZONS) :] *= self._sizes[row] / (self._sizes[row] + since)
+        return told
+
+    def _passes(self, row: int) -> bool:
+        return bool(self._told(row).max() >= self.threshold)
 
     def _suggested(self, p: Floats) -> Floats:
         """q (m, horizons, bins): the reference, bins weighed by how their counts exceed it.
@@ -102,15 +147,18 @@ class Shares:
             far = total_variation(
                 seen / n, expected / np.maximum(expected.sum(1, keepdims=True), 1)
             )
-            back = self.latched & (far <= self.tolerance)
+            moved = np.abs(self._tilts.moved(seen, expected))
+            back = self.latched & (far <= self.tolerance) & (moved <= self._tilts.shift)
             self.latched &= ~back
             self.s[back] = 0.0
+            self.window[back] = self.window_usual[back] = 0.0
 
     def told(self, row: int) -> tuple[float, int, Floats, Floats]:
         """Value, start (ms), counts and usual counts of the window in which ``row`` shifted; what
         was before it is forgotten."""
-        j = int(np.argmax(self.s[row]))
-        value, since = float(self.s[row, j]), int(self.since[row, j])
+        values = self._told(row)
+        j = int(np.argmax(values))
+        value, since = float(values[j]), int(self.since[row, j])
         window, usual = self.window[row, j].copy(), self.window_usual[row, j].copy()
         self.recent[row], self.usual[row] = window, usual
         self.window[row] = self.window_usual[row] = 0.0

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.evaluate.drift import report, stationary
+from services.evaluate.drift import ours, report, stationary
 from services.evaluate.drift.comparison import Found, Plan, compare
 from services.evaluate.drift.judge import Seen, judge
+from services.evaluate.drift.streams import ERRORS
 from services.evaluate.report import ReportError
 from streams.drift.policy import Drift
 
@@ -42,22 +43,37 @@ def test_where_nothing_changes_there_is_no_delay() -> None:
     }
 
 
-def test_every_side_is_asked_of_every_stream() -> None:
-    names = ("normal_abrupt",)
-    found = compare(Plan(1, 1, 0, 100, 20_480, 500, names), lambda text: None)
+def test_every_side_is_asked_of_every_stream(tmp_path: Path) -> None:
+    plan = Plan(3, 1, 1, 0, (2_000, 3), 20_480, 500, ("normal_abrupt",))
+    found = compare(plan, lambda text: None, tmp_path, workers=1)
     plain = found.plain()
-    assert {"weir", "weir_data", "river_ADWIN", "river_DDM", "river_KSWIN"} <= plain.keys()
-    assert plain["weir"].keys() == {
+    assert {"weir", "weir_1m", "weir_at_adwin_rate", "weir_data", "weir_concept"} <= plain.keys()
+    assert {"river_ADWIN", "river_ADWIN_at_weir_rate", "river_DDM", "river_KSWIN"} <= plain.keys()
+    assert list(plain["weir"]) == [
         "none_50_numbers",
         "none_errors",
         "none_normal",
         "normal_abrupt",
-    }
+    ]
     assert all(by.keys() == FIGURES for streams in plain.values() for by in streams.values())
     assert plain["weir"]["normal_abrupt"]["missed"] == 0
     assert plain["weir"]["none_50_numbers"]["false_alarms_per_million"] == 0
+    assert found.judged["river_ADWIN"]["none_errors"].quiet == 3 * 2_000
+    assert found.judged["river_HDDM_A"]["none_errors"].quiet == 2 * 2_000  # it is slow
     assert found.longest == 20_480
     assert "normal_abrupt" in report.section(found)
+    # What was measured is not measured again.
+    assert compare(plan, lambda text: None, tmp_path, workers=1).plain() == plain
+
+
+def test_draws_side_by_side_are_each_as_alone() -> None:
+    draws = [ERRORS[0].make(seed) for seed in range(3)]
+    often = Drift(false_alarm_every=20_000)
+    together = ours.watch_together(draws, often)
+    for made, seen in zip(draws, together, strict=True):
+        alone, _ = ours.watch(made, often, ours.LABELS)
+        assert seen.alarms == alone.alarms
+        assert seen.alarms
 
 
 def test_the_same_seed_gives_the_same_stationary_traffic() -> None:

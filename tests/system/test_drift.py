@@ -93,9 +93,7 @@ def replayed(bench: Bench, folder: Path) -> list[dict[str, Any]]:
     return [{**one, "detected_at": 0} for one in found]
 
 
-def test_one_drift_is_found_of_what_shifted_though_workers_are_killed(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_what_shifted_is_found_once_though_workers_are_killed(bench: Bench, tmp_path: Path) -> None:
     table = springs()
     worker = bench.worker()
     worker.wait_until_ready()
@@ -114,7 +112,9 @@ def test_one_drift_is_found_of_what_shifted_though_workers_are_killed(
         found = [{**one, "detected_at": 0} for one in bench.records("drifts")]
         return found if found == replayed(bench, next(folders)) else None
 
-    (found,) = wait_for(told, "the worker tells what a replay of the profiles tells")
+    everything = wait_for(told, "the worker tells what a replay of the profiles tells")
+    # Wider springs break less: answers, scores and truths may be told of as well, no other input.
+    (found,) = [one for one in everything if one["kind"] in ("data", "skew", "schema")]
     assert (found["kind"], found["subject"], found["feature"]) == ("data", "width", "width")
     assert at(BEFORE - 2 * CHUNK) <= found["since"] <= at(BEFORE + 3 * CHUNK)
     assert found["value"] >= found["threshold"]

@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.evaluate.drift import ours, peers, rivers, stationary
-from services.evaluate.drift.flights import FLIGHTS, drawn
+from services.evaluate.drift import peers, stationary
+from services.evaluate.drift.jobs import FIRST_SEED, STREAMS, Job, run
 from services.evaluate.drift.judge import Judged, Seen, judge
-from services.evaluate.drift.streams import (
-    ERRORS,
-    GENERATED,
-    NORMAL,
-    REFERENCE,
-    Made,
-    Stream,
-    stationary_errors,
-    stationary_normal,
-)
+from services.evaluate.drift.streams import FEATURES
 from streams.drift.policy import Drift
 
 Say = Callable[[str], None]
-FIRST_SEED = 1_000
-"""Others were used while the detectors were made."""
-
-
-OFTEN = 1_000_000
-"""``weir_1m`` is the policy with false alarms so far apart: about as ADWIN's are, measured."""
-
-
-MOST_SLOW = 40_000
-"""Records of a stream that a detector of `rivers.SLOW` is given."""
+AT_ONCE = 100
+"""Draws of labels that a job has: they are held in memory together."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """How much is measured.
 
-    errors, tables: draws of a stream. peers: those of them that alibi-detect and NannyML get.
-    labels: of the stationary stream of errors. records: of the stationary one of all kinds.
-    rows: of the stationary tables, which are drawn record by record. names: streams; empty: all.
+    errors, tables: draws of a stream. few: those of errors that a detector gets whose updates are
+    slow. peers: of all that alibi-detect and NannyML get. labels: of a stationary draw of errors,
+    and of how many. records: of the stationary stream of all kinds. rows: of the stationary
+    tables, which are drawn record by record. names: streams; empty: all.
     """
 
-    errors: int = 40
-    tables: int = 6
+    errors: int = 400
+    few: int = 40
+    tables: int = 12
     peers: int = 2
-    labels: int = 2_000_000
-    records: int = 50_000_000
+    labels: tuple[int, int] = (1_000_000, 400)
+    records: int = 60_000_000
     rows: int = 100_000
     names: Sequence[str] = ()
     policy: Drift = field(default_factory=Drift)
 
 
-QUICK = Plan(3, 1, 0, 30_000, 300_000, 30_000, ("errors_10_to_20", "normal_gradual", "sea"))
+QUICK = Plan(
+    20, 2, 1, 0, (100_000, 10), 1_000_000, 30_000, ("errors_10_to_20", "normal_gradual", "sea")
+)
 
 
 @dataclass
@@ -64,10 +51,6 @@ class Found:
     judged: dict[str, dict[str, Judged]] = field(default_factory=dict)
     longest: int = 0
 
-    def add(self, detector: str, stream: str, runs: Sequence[Seen]) -> None:
-        """Judge the draws of one stream."""
-        self.judged.setdefault(detector, {})[stream] = judge(runs)
-
     def plain(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """{detector: {stream: the four figures}}."""
         return {
@@ -76,84 +59,74 @@ class Found:
         }
 
 
-def compare(plan: Plan, say: Say) -> Found:
-    """Measure. Raises EnvironmentFailed, FlightsError."""
+def compare(plan: Plan, say: Say, kept: Path | None = None, workers: int | None = None) -> Found:
+    """Measure, in as many processes as there are cores. Raises EnvironmentFailed, FlightsError.
+
+    kept: a folder for results of parts, so that a comparison that was stopped goes on.
+    """
+    jobs = list(_jobs(plan))
+    if any(name.startswith("flights") for job in jobs for name in (job.name, *job.names)):
+        from services.demo.flights import load_flights
+
+        load_flights()  # once, before many processes want them
+    runs: dict[str, dict[str, list[Seen]]] = {}
+    count = workers or os.cpu_count() or 1
+    for at, (job, given) in enumerate(run(jobs, plan.policy, count, kept), 1):
+        say(f"{at} of {len(jobs)} parts: {job.words()}")
+        for detector, by_stream in given.items():
+            for stream, seen in by_stream.items():
+                runs.setdefault(detector, {}).setdefault(stream, []).extend(seen)
     found = Found()
-    with tempfile.TemporaryDirectory(prefix="weir-evaluate-") as folder:
-        handed = peers.Handed(Path(folder))
-        _stationary(plan, say, found, handed)
-        for stream in (*ERRORS, *GENERATED, *NORMAL, *FLIGHTS):
-            if not plan.names or stream.name in plan.names:
-                _stream(stream, plan, say, found, handed)
-        for name in peers.SCRIPTS if plan.peers else ():
-            say(name)
-            for at, runs in handed.watch(name).items():
-                found.add(name, at, runs)
+    order = _streams(plan)
+    for detector, by_stream in runs.items():
+        names = [name for name in order if name in by_stream]
+        found.judged[detector] = {name: judge(by_stream[name]) for name in names}
+    found.longest = stationary.longest(runs["weir"]["none_50_numbers"])
     return found
 
 
-def _stationary(plan: Plan, say: Say, found: Found, handed: peers.Handed) -> None:
-    say(f"stationary: {plan.records:,} records of 50 numbers, scores, answers and labels")
-    runs = []
-    for seed, start in enumerate(range(0, plan.records, stationary.PER_REFERENCE)):
-        part = min(stationary.PER_REFERENCE, plan.records - start)
-        runs.append(stationary.watch(part, plan.policy, FIRST_SEED + seed))
-        say(f"{start + part:,} records, {sum(len(seen.alarms) for seen in runs)} findings")
-    found.add("weir", "none_50_numbers", runs)
-    found.longest = stationary.longest(runs)
-    say(f"stationary errors: {plan.labels:,} labels")
-    errors = stationary_errors(FIRST_SEED, REFERENCE + plan.labels)
-    _ours("none_errors", [errors], plan, found)
-    for name in rivers.OF_ERRORS:
-        few = errors if name not in rivers.SLOW else _cut(errors, min(len(errors), MOST_SLOW))
-        found.add(name, "none_errors", [rivers.watch(name, few)])
-    say(f"stationary tables: {plan.rows:,} rows")
-    numbers = stationary_normal(FIRST_SEED, REFERENCE + plan.rows)
-    flights = [] if plan.names else [("none_flights", drawn(FIRST_SEED, REFERENCE + plan.rows))]
-    for stream, made in (("none_normal", numbers), *flights):
-        _ours(stream, [made], plan, found)
-        for name in rivers.OF_NUMBERS:
-            if name not in rivers.SLOW:
-                found.add(name, stream, [rivers.watch(name, made)])
-        if plan.peers:
-            handed.add(stream, [made])
-
-
-def _stream(stream: Stream, plan: Plan, say: Say, found: Found, handed: peers.Handed) -> None:
-    count = plan.errors if stream.kind == "errors" else plan.tables
-    say(f"{stream.name} ({stream.drift}): {count} draws")
-    draws = [stream.make(FIRST_SEED + seed) for seed in range(count)]
-    _ours(stream.name, draws, plan, found)
-    has_errors = draws[0].wrong is not None
-    for name in rivers.OF_ERRORS if has_errors else rivers.OF_NUMBERS:
-        if name in rivers.SLOW and (stream.kind != "errors" or len(draws[0]) > MOST_SLOW):
-            continue
-        some = draws if name not in rivers.SLOW else draws[:1]
-        found.add(name, stream.name, [rivers.watch(name, made) for made in some])
+def _jobs(plan: Plan) -> Iterator[Job]:
+    """In an order that ends with small ones, so that no process is left alone with a large one."""
+    labels, draws = plan.labels
+    for at in range(0, draws, AT_ONCE):
+        few = 2 if at == 0 else 0
+        seed = FIRST_SEED + at
+        yield Job("stream", "none_errors", seed, min(AT_ONCE, draws - at), labels, few)
+    size = stationary.PER_REFERENCE
+    for at, start in enumerate(range(0, plan.records, size)):
+        records = min(size, plan.records - start)
+        yield Job("policy", "none_50_numbers", FIRST_SEED + at, 1, records)
+    tables = ["none_normal"] if plan.names else ["none_normal", "none_flights"]
+    changing = [name for name in STREAMS if not plan.names or name in plan.names]
     if plan.peers:
-        handed.add(stream.name, draws[: plan.peers])
+        for peer in peers.SCRIPTS:
+            yield Job("peer", peer, FIRST_SEED, plan.peers, names=tuple(changing))
+            yield Job("peer", peer, FIRST_SEED, 1, plan.rows, names=tuple(tables))
+    for name in changing:
+        if STREAMS[name].kind == "errors":
+            for at in range(0, plan.errors, AT_ONCE):
+                few = max(0, min(plan.few - at, AT_ONCE))
+                count = min(AT_ONCE, plan.errors - at)
+                yield Job("stream", name, FIRST_SEED + at, count, few=few)
+        else:
+            yield Job("stream", name, FIRST_SEED, plan.tables)
+    for name in tables:
+        yield Job("stream", name, FIRST_SEED, 1, plan.rows)
 
 
-def _ours(stream: str, draws: Sequence[Made], plan: Plan, found: Found) -> None:
-    runs = [ours.watch(made, plan.policy) for made in draws]
-    found.add("weir", stream, [seen for seen, _ in runs])
-    if not draws[0].numbers:
-        often = replace(plan.policy, false_alarm_every=OFTEN)
-        found.add("weir_1m", stream, [ours.watch(made, often)[0] for made in draws])
-    kinds = sorted({kind for _, by_kind in runs for kind in by_kind})
-    for kind in kinds:
-        none = [
-            by_kind.get(kind, Seen(seen.records, seen.reference, seen.changes, (), seen.cpu_s))
-            for seen, by_kind in runs
-        ]
-        found.add(f"weir_{kind}", stream, none)
+def _streams(plan: Plan) -> list[str]:
+    return [*NONE, *(name for name in STREAMS if not plan.names or name in plan.names)]
 
 
-def _cut(made: Made, n: int) -> Made:
-    assert made.wrong is not None
-    return Made(made.reference, made.changes, wrong=made.wrong[:n])
+NONE = {
+    "none_50_numbers": f"nothing: {FEATURES} numbers, scores, answers, errors",
+    "none_errors": "nothing: errors at 10 %",
+    "none_normal": f"nothing: {FEATURES} normal numbers",
+    "none_flights": "nothing: flights drawn again",
+}
+"""Streams in which nothing changes."""
 
 
 def streams() -> Mapping[str, str]:
     """Every stream with changes: what drifts in it, and how."""
-    return {one.name: one.drift for one in (*ERRORS, *GENERATED, *NORMAL, *FLIGHTS)}
+    return {one.name: one.drift for one in STREAMS.values()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.dummy import DummyClassifier
 from schemas.columns import Column, Columns, constant
 from services.evaluate.drift.judge import Seen
 from services.evaluate.drift.streams import Made
+from streams.drift.concept import Concept
 from streams.drift.counts import Counts, count_outcomes, count_predictions
 from streams.drift.family import Family
 from streams.drift.finding import Finding
@@ -28,16 +30,20 @@ BATCH = 50
 """Records of a micro-batch."""
 LABELS = 10
 """Labels of one, of streams that are of labels alone: they come by few."""
+TIMED = 20_000
+"""Labels of a draw by whose time all of them are timed."""
 SECOND_MS = 1_000
 
 
-def watch(made: Made, policy: Drift) -> tuple[Seen, dict[str, Seen]]:
-    """The whole policy, and each kind of finding by itself (of the same run, at the same cost)."""
+def watch(made: Made, policy: Drift, size: int = BATCH) -> tuple[Seen, dict[str, Seen]]:
+    """The whole policy, and each kind of finding by itself (of the same run, at the same cost).
+
+    size: records of a micro-batch.
+    """
     reference = reference_of(made)
     family = Family(reference.task, reference, policy)
     found: list[tuple[int, Finding]] = []
     spent = 0.0
-    size = BATCH if made.numbers or made.names or not made.changes else LABELS
     for start in range(made.reference, len(made), size):
         rows = slice(start, min(start + size, len(made)))
         predictions, outcomes = columns_of(made, rows)
@@ -59,6 +65,33 @@ def watch(made: Made, policy: Drift) -> tuple[Seen, dict[str, Seen]]:
     kinds: list[str] = sorted({one.kind for _, one in found})
     by_kind = {kind: seen([at for at, one in found if one.kind == kind]) for kind in kinds}
     return seen([at for at, _ in found]), by_kind
+
+
+def watch_together(draws: Sequence[Made], policy: Drift) -> list[Seen]:
+    """`watch` of many draws that are of labels alone and of one length, side by side.
+
+    Of labels alone a family is one `Concept`, and that of many rows is many of them. The CPU time
+    is that of the first draw, by itself.
+    """
+    first, n = draws[0], draws[0].reference
+    wrong = np.stack([made.wrong for made in draws if made.wrong is not None])
+    errors = wrong[:, :n].sum(axis=1).astype(np.float64)
+    base = np.stack([np.full(len(draws), float(n)), errors, errors], axis=1)
+    concept = Concept(np.full(len(draws), float(policy.false_alarm_every)), base)
+    usual = (errors + 0.5) / (n + 1)
+    alarms: list[list[int]] = [[] for _ in draws]
+    for start in range(n, len(first), LABELS):
+        hits = wrong[:, start : start + LABELS]
+        size = np.full((1, len(draws)), float(hits.shape[1]))
+        for alarm in concept.update(size, hits.sum(axis=1)[None].astype(np.float64), size * usual):
+            alarms[alarm.row].append(start + hits.shape[1] - 1)
+    cut = replace(first, changes=(), wrong=wrong[0, : n + TIMED])
+    alone, _ = watch(cut, policy, LABELS)
+    spent = alone.cpu_s / alone.records * (len(first) - n)
+    return [
+        Seen(len(made) - n, n, made.changes, tuple(found), spent)
+        for made, found in zip(draws, alarms, strict=True)
+    ]
 
 
 def task_of(made: Made) -> Task:

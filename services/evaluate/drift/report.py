@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.evaluate.drift.comparison import Found, streams
+from services.evaluate.drift.comparison import NONE, Found, streams
 from services.evaluate.drift.judge import Judged
 from services.evaluate.environments import ROOT, python_of, run
 from services.evaluate.report import ReportError
@@ -16,12 +16,6 @@ from streams.drift.finding import KINDS as FINDINGS
 BEGIN, END = "<!-- weir evaluate drift: begin -->", "<!-- weir evaluate drift: end -->"
 DRAWING = Path(__file__).parents[1] / "drawing"
 IMAGE = "images/drift.svg"
-NONE = {
-    "none_50_numbers": "nothing: 50 numbers, scores, answers, errors",
-    "none_errors": "nothing: errors at 10 %",
-    "none_normal": "nothing: 50 normal numbers",
-    "none_flights": "nothing: flights drawn again",
-}
 KINDS = {f"weir_{kind}": kind for kind in FINDINGS}
 
 

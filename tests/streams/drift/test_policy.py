@@ -17,11 +17,20 @@ def test_what_is_wrong_is_told_at_once() -> None:
                 tolerance=0,
                 harm=float("nan"),
                 seasonality=["hour"],
+                shift=-1,
                 kinds=["data", "data", "volume"],
             )
         )
     text = str(caught.value)
-    for word in ("false_alarm_every 10", "tolerance 0", "harm nan", "'hour'", "'volume'", "twice"):
+    for word in (
+        "false_alarm_every 10",
+        "tolerance 0",
+        "shift -1",
+        "harm nan",
+        "'hour'",
+        "'volume'",
+        "twice",
+    ):
         assert word in text
 
 

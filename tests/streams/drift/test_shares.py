@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.drift.levels import Levels, level
 from streams.drift.shares import Shares, log_ratios, sampling_error, total_variation
+from streams.drift.tilts import Tilts
 
 BINS = 6
 weights = st.lists(st.floats(0.05, 1.0), min_size=BINS, max_size=BINS)
@@ -66,8 +67,9 @@ def looks(shares: Shares, p: np.ndarray, count: int, seed: int, n: int = 256) ->
     return found
 
 
-def detector(inflation: float = 1.0) -> Shares:
-    return Shares(10, np.array([0.11]), np.array([inflation]), 20.0)
+def detector(inflation: float = 1.0, ordered: bool = False, size: float = 1e4) -> Shares:
+    tilts = Tilts(P[None], np.array([ordered]), 0.1)
+    return Shares(np.array([0.11]), np.array([inflation]), 20.0, tilts, np.array([size]))
 
 
 SHIFTED = np.array([0.04] * 5 + [0.16] * 5)  # a total variation of 0.3
@@ -79,6 +81,31 @@ def test_a_shift_is_told_of_once_and_again_when_it_comes_back() -> None:
     assert len(looks(shares, SHIFTED, 60, 2)) == 1
     assert looks(shares, P[0], 100, 3) == []
     assert len(looks(shares, SHIFTED, 60, 4)) == 1
+
+
+HIGHER = np.full(10, 0.1) * np.exp(0.35 * np.linspace(-1.6, 1.6, 10))
+HIGHER /= HIGHER.sum()  # by a third of a standard deviation: a total variation of 0.14
+
+
+def test_bins_with_an_order_tell_sooner() -> None:
+    [any_change, *_] = looks(detector(), HIGHER, 400, 1)
+    [higher] = looks(detector(ordered=True), HIGHER, 400, 1)
+    assert 3 * higher < any_change
+
+
+def test_a_level_is_told_of_once_and_again_when_it_comes_back() -> None:
+    shares = detector(ordered=True)
+    assert looks(shares, P[0], 200, 1) == []
+    assert len(looks(shares, HIGHER, 200, 2)) == 1
+    assert looks(shares, P[0], 100, 3) == []
+    assert len(looks(shares, HIGHER, 60, 4)) == 1
+
+
+def test_a_level_that_few_records_told_of_is_not_held_to() -> None:
+    """A reference of 300 records, which are off by a fifth of a standard deviation."""
+    off = P[0] * np.exp(0.2 * np.linspace(-1.6, 1.6, 10))
+    assert looks(detector(ordered=True, size=300.0), off / off.sum(), 400, 1) == []
+    assert looks(detector(ordered=True), off / off.sum(), 400, 1)
 
 
 def test_what_does_not_matter_is_never_drift_however_long_it_lasts() -> None:
