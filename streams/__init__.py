@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streams.alerts.policy import Alerts, Bound
     from streams.drift.policy import Drift
     from streams.task import Binary, LastN, MultiClass, Regression, Task, Training, Window, Windowed
-    from streams.training.behaviour import Directional, Functionality, Invariance
+    from streams.training.behaviour import Behaviour, Directional, Functionality, Invariance
     from streams.training.comparison import Comparison
     from streams.triggers.declare import (
         AllOf,
@@ -34,6 +34,7 @@ __all__ = [
     "Alerts",
     "AllOf",
     "AnyOf",
+    "Behaviour",
     "Binary",
     "Boolean",
     "Bound",

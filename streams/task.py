@@ -17,6 +17,7 @@ from streams.alerts.policy import Alerts, Bound
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
 from streams.training.behaviour import (
+    Behaviour,
     Context,
     Directional,
     Functionality,
@@ -52,6 +53,7 @@ __all__ = [
     "Alerts",
     "AllOf",
     "AnyOf",
+    "Behaviour",
     "Binary",
     "Boolean",
     "Bound",

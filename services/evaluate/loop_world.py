@@ -34,9 +34,10 @@ CANDIDATE = "trees"
 class World:
     """The flights in order of event time.
 
-    task: with the one estimator that all are compared with, and no gate. table: features, windowed
-    features, target. asked, known: (n,) when a flight is asked about and when its truth is known,
-    ms. truth, month: (n,) late or not; 3 is March, by New York's calendar. columns: the inputs.
+    task: with the one estimator that all are compared with, no gate and no behavioural tests.
+    table: features, windowed features, target. asked, known: (n,) when a flight is asked about and
+    when its truth is known, ms. truth, month: (n,) late or not; 3 is March, by New York's
+    calendar. columns: the inputs.
     """
 
     task: Task
@@ -88,6 +89,7 @@ def world(
         candidates={CANDIDATE: estimator},
         windowed=task.windowed if windowed else (),
         defer_budget=0.0,
+        training=replace(task.training, behaviour=()),
     )
     # The features are of all flights, whatever is asked about: each from what was known before.
     table = with_windowed(task, load_flights())

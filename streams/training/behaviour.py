@@ -225,11 +225,11 @@ def problems(tests: Sequence[object], context: Context) -> Iterator[str]:
 
 
 def facts(test: Behaviour) -> dict[str, Any]:
-    """A test as JSON data; functions by their name."""
+    """A test as JSON data; functions by their name, not their file's, which may be loaded as
+    several modules."""
     found = {"kind": type(test).__name__.lower(), **vars(test)}
     if isinstance(test, Invariance):
-        change: Any = test.change
-        found["change"] = f"{change.__module__}.{getattr(change, '__qualname__', 'function')}"
+        found["change"] = getattr(test.change, "__qualname__", type(test.change).__qualname__)
     plain: dict[str, Any] = _plain(found)
     return plain
 

@@ -101,10 +101,10 @@ def compare(task: Task, data: Dataset, choice: Choice, champion: Version) -> Com
         )
     mine, before = (float(np.average(each, weights=weight)) for each in (own, other))
     policy = task.training.comparison
-    apart = _paired(policy, difference(own, other, weight, policy.blocks), before)
+    apart = paired(policy, difference(own, other, weight, policy.blocks), before)
     parts = slices(task, frame, own, other, weight)
     standing: Standing = "as it is" if fair else "fitted again on the same rows"
-    passed, words = _verdict(policy, apart)
+    passed, words = passes(policy, apart)
     measure = LOSS[task.kind].replace("_", " ")
     low, high = apart.interval
     reason = (
@@ -130,7 +130,8 @@ def _fitted_again(
     return answers(task, model, data.rows(asked)[0])
 
 
-def _paired(policy: Comparison, apart: Difference, champion_loss: float) -> Paired:
+def paired(policy: Comparison, apart: Difference, champion_loss: float) -> Paired:
+    """What a difference says by a task's rule, beside the champion's loss."""
     margin = policy.margin * champion_loss
     low, high = apart.interval(policy.error)
     found: Found = "unsure"
@@ -144,8 +145,8 @@ def _paired(policy: Comparison, apart: Difference, champion_loss: float) -> Pair
     return Paired(apart.value, (low, high), margin, p, p_better, apart.blocks, found)
 
 
-def _verdict(policy: Comparison, apart: Paired) -> tuple[bool, str]:
-    """Whether it passes, and in words what it is beside a champion."""
+def passes(policy: Comparison, apart: Paired) -> tuple[bool, str]:
+    """Whether a newcomer passes, and in words what it is beside a champion (``{}``)."""
     if apart.found != "unsure":
         return apart.found != "worse", f"is {apart.found} than {{}}"
     if policy.unsure == "refuse":
