@@ -210,6 +210,36 @@ TOPICS: tuple[Topic, ...] = (
         segment_bytes=16 << 20,
     ),
     Topic("models", "model", "version", False, None, "compact", "model versions and their roles"),
+    # Read once; what is compared begins anew with an experiment.
+    Topic(
+        "comparisons",
+        "comparison",
+        "partition",
+        False,
+        2 * DAY_MS,
+        "delete",
+        "internal: what each batch adds to the sums by which versions are compared",
+    ),
+    # The last record is the state. Small segments, so that the others leave.
+    Topic(
+        "rollouts",
+        "rollout",
+        "partition",
+        False,
+        None,
+        "compact",
+        "internal: the rollout's state",
+        segment_bytes=16 << 20,
+    ),
+    Topic(
+        "decisions",
+        "decision",
+        "decision id",
+        False,
+        _YEAR,
+        "delete",
+        "why versions changed their roles",
+    ),
     Topic(
         "alerts", "alert", "alert id", False, _YEAR, "delete", "things that a person should look at"
     ),

@@ -10,6 +10,8 @@
     usage ─► volume ─► drifts, throttles (which serving looks up)
     outcomes, predictions ─► windowed ─► features (which serving looks up)
     metrics, drifts, models, retrain ─► triggers ─► retrain
+    predictions, shadows, outcomes ─► compare ─► comparisons
+    models, comparisons ─► rollout ─► decisions, models (which serving follows)
 
 ``python -m streams.app`` runs it; settings come from the environment (`streams.settings`).
 """
@@ -28,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from schemas.topics import BY_NAME
 from streams.codecs import codecs
+from streams.comparisons import Comparisons
 from streams.drifts import Drifts
 from streams.feedback import STAGE as FEEDBACK
 from streams.feedback import Feedback
@@ -39,6 +42,7 @@ from streams.profiles import Profiles
 from streams.references import References
 from streams.refusals import Refusals
 from streams.restore import replay
+from streams.rollouts import RolloutStage
 from streams.serving import Serving
 from streams.settings import Settings
 from streams.store import Stores
@@ -81,7 +85,9 @@ def build(task: Task, settings: Settings) -> App:
     load = Loader(
         task, settings.artifacts, signing_key, lambda: serving.recent(), settings.cache_entries
     )
-    models = Following(task.name, by_record["model"], settings.librdkafka(), load, refusals)
+    models = Following(
+        task.name, by_record["model"], settings.librdkafka(), load, refusals, task.rollout.by
+    )
     definition = Definition(task)
     windowed = FollowingFeatures(task.name, definition, by_record["cell"], settings.librdkafka())
     throttles = FollowingThrottles(task.name, by_record["throttle"], settings.librdkafka())
@@ -94,6 +100,7 @@ def build(task: Task, settings: Settings) -> App:
         windowed.columns,
         models.shadows,
         throttles.current,
+        models.routing,
     )
     feedback = Feedback(task, by_record, stores, clock)
     tally = Tally(task, by_record, clock)
@@ -114,6 +121,10 @@ def build(task: Task, settings: Settings) -> App:
         lambda: last_record(client, changelog),
     )
 
+    comparisons = Comparisons(task, by_record)
+    rollout_log = BY_NAME["rollouts"].topic(task.name)
+    rollout = RolloutStage(task, by_record, clock, lambda: last_record(client, rollout_log))
+
     def restore(offsets: Mapping[TP, int]) -> None:
         for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:
             _restore_stage(FEEDBACK, feedback.topics, partition, offsets, feedback)
@@ -131,6 +142,8 @@ def build(task: Task, settings: Settings) -> App:
             volumes.open()
         if any(TP(topic, 0) in offsets for topic in triggers.topics):
             triggers.open()
+        if task.rollout.compares and any(TP(topic, 0) in offsets for topic in rollout.topics):
+            rollout.open()
 
     def _restore_stage(
         stage: str, topics: tuple[str, ...], partition: int, offsets: Mapping[TP, int], run: object
@@ -151,6 +164,7 @@ def build(task: Task, settings: Settings) -> App:
         drifts.close()
         volumes.close()
         triggers.close()
+        rollout.close()
         stores.close()
 
     app = App(
@@ -173,6 +187,9 @@ def build(task: Task, settings: Settings) -> App:
     app.stage("usage", [usage.topic], usage, patient=True)
     app.stage("volume", [volumes.topic], volumes, patient=True)
     app.stage("triggers", triggers.topics, triggers, patient=True)
+    if task.rollout.compares:
+        app.stage("compare", comparisons.topics, comparisons, patient=True)
+        app.stage("rollout", rollout.topics, rollout, patient=True)
     if definition:
         app.stage("windowed", cells.topics, cells, patient=True)
 

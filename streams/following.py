@@ -13,8 +13,9 @@ from prometheus_client import Counter, Gauge
 
 from schemas.codec import Codec
 from streams.refusals import Refusals
-from streams.roles import ModelRecord, Roles, fold
-from streams.serving import Served
+from streams.roles import ModelRecord, Role, Roles, fold
+from streams.rollout.policy import By
+from streams.routing import Arm, Routing, Served
 from streams.transport.follower import WAIT_S, Follower
 from streams.version import Version
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 SWAPS = Counter("weir_model_swaps", "Model versions put in service")
 REFUSED = Counter("weir_bundles_refused", "Bundles that were not put in service")
+EXPERIMENTAL: tuple[Role, ...] = ("shadow", "canary", "candidate")
+"""Roles that versions have in an experiment, beside the champion."""
 IN_SERVICE = Gauge("weir_model_in_service", "1 for the version in service", ["version", "role"])
 
 
@@ -41,6 +44,7 @@ class Following(Follower):
         client: Mapping[str, Any],
         load: Callable[[ModelRecord], Version],
         refusals: Refusals,
+        by: By = "id",
     ) -> None:
         super().__init__(
             task,
@@ -53,6 +57,8 @@ class Following(Follower):
         self._refusals = refusals
         self._current: Served | None = None
         self._shadows: tuple[Served, ...] = ()
+        self._routing: Routing | None = None
+        self._by = by
         self._roles = Roles()
         self._as_of = 0
 
@@ -63,6 +69,10 @@ class Following(Follower):
     def shadows(self) -> tuple[Served, ...]:
         """The versions in the role shadow, oldest first."""
         return self._shadows
+
+    def routing(self) -> Routing | None:
+        """Who answers what while an experiment runs; None: `current` answers all."""
+        return self._routing
 
     @property
     def as_of(self) -> int:
@@ -100,6 +110,7 @@ class Following(Follower):
         for id_ in now - before.keys():
             IN_SERVICE.labels(id_, "shadow").set(1)
             log.info("version %s is in service as shadow", id_)
+        self._obey_arms()
         self._refusals.end(time.monotonic())
 
     def _obey_champion(self) -> None:
@@ -107,10 +118,56 @@ class Following(Follower):
         if champion is None or self._put_in_service(champion) or self._current is not None:
             return
         # A worker that starts with a champion it must refuse: the one before it is better than
-        # none.
-        for record in reversed(self._roles.with_role("archived")):
+        # none. It may look on as a shadow now.
+        former = self._roles.records.get(champion.replaces)
+        others = self._roles.with_role("archived")
+        for record in reversed([*others, former] if former else others):
             if self._put_in_service(replace(record, role="champion")):
                 return
+
+    def _obey_arms(self) -> None:
+        """Let the versions of the experiment that runs answer, and look on, as their records say;
+        without one there is nothing to be routed."""
+        before = {arm.version for arm in self._routing.arms} if self._routing else set()
+        self._routing = self._routed()
+        arms = self._routing.arms if self._routing else ()
+        now = {arm.version for arm in arms if arm.served is not None}
+        for id_ in before - now:
+            IN_SERVICE.labels(id_, "arm").set(0)
+        for arm in arms:
+            if arm.served is not None:
+                IN_SERVICE.labels(arm.version, "arm").set(arm.share)
+
+    def _routed(self) -> Routing | None:
+        part_of = [
+            record
+            for role in EXPERIMENTAL
+            for record in self._roles.with_role(role)
+            if record.experiment
+        ]
+        champion = self._current
+        if not part_of or champion is None:
+            return None
+        # The newest record says which experiment runs; what is of another one is about to leave.
+        order = {version: at for at, version in enumerate(self._roles.records)}
+        experiment = max(part_of, key=lambda record: order[record.version]).experiment
+        arms, beside = [], []
+        for record in part_of:
+            if record.experiment != experiment or record.version == champion.version.id:
+                continue
+            if record.role == "shadow":
+                beside += [s for s in self._shadows if s.version.id == record.version]
+                continue
+            served = (
+                self._load(record, "the champion answers its requests") if record.share else None
+            )
+            if record.share:
+                arms.append(Arm(record.version, record.share, served))
+            if record.role == "canary" and served is not None:
+                beside += [served, champion]
+        if not arms and not beside:
+            return None
+        return Routing(experiment, champion, tuple(arms), tuple(beside), self._by)
 
     def _put_in_service(self, record: ModelRecord) -> bool:
         before = self._current

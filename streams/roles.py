@@ -33,6 +33,9 @@ class ModelRecord:
     metrics: Mapping[str, float]
     replaces: str = ""
     changed_by: str = ""
+    share: float = 0.0
+    experiment: str = ""
+    decision: str = ""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> ModelRecord:

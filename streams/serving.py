@@ -17,11 +17,12 @@ from streams.dead_letters import DeadLetter, DeadLetters, words
 from streams.exploration import explored
 from streams.inference import Inferred, infer, unserved
 from streams.predicted import fallback, nothing_expected, predicted
+from streams.rollout.losses import values_of
+from streams.routing import Routing, Served, in_experiment, undrawn
 from streams.task import Task
 from streams.throttles import NOBODY, Throttles
 from streams.transport.batch import Headers, Output, RecordBatch, Result
 from streams.validate import Checked, validate
-from streams.version import Version
 from streams.windowed.table import AS_OF
 
 Rows = npt.NDArray[np.int64]
@@ -42,14 +43,6 @@ _TRACE = ("traceparent", "tracestate")
 _MOST_TRACE_BYTES = 1024  # W3C asks for 512 at least; a longer one is not carried on
 _MOST_WAIT_MS = 10 * 365 * 86_400_000
 _STAGES = ("decode", "validate", "gate", "infer")
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A version in service now, and as what."""
-
-    version: Version
-    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +68,19 @@ class _Timer:
         STAGE_SECONDS.labels(self.of + stage).observe((now - self._since) / 1e9)
         self._since = now
 
+    def again(self) -> _Timer:
+        """The same so far, from now on by itself: of a part of the batch."""
+        return _Timer(self.of, dict(self.micros))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a version that looks on made of requests, and in which time."""
+
+    served: Served
+    inferred: Inferred
+    timer: _Timer
+
 
 class Serving:
     """The stage of the serving agent.
@@ -84,6 +90,7 @@ class Serving:
     shadows: versions that are to say what they would have answered; nobody is told but the topic
     ``shadows``. They have their turn once the answers are made; these wait for them, since a batch
     is published whole.
+    routing: who answers what while an experiment runs; None: the current version answers all.
     clock: milliseconds since 1970.
     windowed: the windowed features of good requests, and as of what (`streams.windowed`).
     throttles: the clients whose requests are to be refused, or to be deferred unseen. A request is
@@ -100,6 +107,7 @@ class Serving:
         windowed: Callable[[Columns, int], Columns] | None = None,
         shadows: Callable[[], Sequence[Served]] = tuple,
         throttles: Callable[[], Throttles] = lambda: NOBODY,
+        routing: Callable[[], Routing | None] = lambda: None,
     ) -> None:
         self._task = task
         self._requests = codecs["request"]
@@ -109,6 +117,7 @@ class Serving:
         self._current = current
         self._shadows = shadows
         self._throttles = throttles
+        self._routing = routing
         self._app_version = app_version
         self._clock = clock
         self._windowed = windowed or _none
@@ -154,13 +163,69 @@ class Serving:
         n = len(positions)
         good = {**good, **self._windowed(good, n)}
         self._recent = good, n
-        served = self._current()
-        share = self._task.exploration
+        routing = self._routing()
+        if routing is not None:
+            return self._routed(routing, batch, good, positions, timer, now_ms)
+        outputs = self._given(batch, self._current(), good, positions, timer, now_ms)
+        for shadow in self._shadows():
+            seen = self._seen(shadow, good, n)
+            outputs.append(self._shadow(seen, batch, good, positions, now_ms))
+        return outputs
+
+    def _routed(
+        self,
+        routing: Routing,
+        batch: RecordBatch,
+        good: Columns,
+        positions: Rows,
+        timer: _Timer,
+        now_ms: int,
+    ) -> list[Output]:
+        """The answers of a batch while an experiment runs, by version; who looks on comes first,
+        since the answers carry what it would have said."""
+        outputs: list[Output] = []
+        beside = {served.version.id for served in routing.beside}
+        seen: dict[str, _Seen] = {}
+        for shadow in self._shadows():
+            id_ = shadow.version.id
+            seen[id_] = self._seen(shadow, good, len(positions))
+            experiment = routing.experiment if id_ in beside else ""
+            outputs.append(self._shadow(seen[id_], batch, good, positions, now_ms, experiment))
+        for part in routing.parts(good):
+            rows, n = part.rows, len(part.rows)
+            some = good if n == len(positions) else _take(good, rows)
+            looked_on = []
+            for other in routing.onlookers(part.served):
+                known = seen.get(other.version.id)
+                if known is None:
+                    values = self._values(self._seen(other, some, n).inferred)
+                else:
+                    values = self._values(known.inferred)[rows]
+                looked_on.append((other.version.id, values))
+            drawn = in_experiment(routing.experiment, part.propensity, n, looked_on)
+            own = timer.again()
+            outputs += self._given(batch, part.served, some, positions[rows], own, now_ms, drawn)
+        return outputs
+
+    def _given(
+        self,
+        batch: RecordBatch,
+        served: Served | None,
+        good: Columns,
+        positions: Rows,
+        timer: _Timer,
+        now_ms: int,
+        drawn: Columns | None = None,
+    ) -> list[Output]:
+        """A version's answers. drawn: what they say of the experiment that chose the version."""
+        n, share = len(positions), self._task.exploration
         free = explored(good["request_id"].values, self._task.name, share) if share else None
         inferred = infer(served.version, good, n, timer.lap, free, share) if served else unserved(n)
         defer = inferred.defer
         columns = self._columns(batch, good, positions, timer, now_ms)
         columns |= _predicted(self._task, served, inferred, free)
+        if drawn is not None:
+            columns |= drawn
         keys = [id_.encode() for id_ in good["request_id"].values]
         headers = _traces(batch, positions)
         SERVED.labels("answered").inc(n - int(defer.sum()))
@@ -170,9 +235,15 @@ class Serving:
         if defer.any():
             SERVED.labels("deferred").inc(int(defer.sum()))
             outputs.append(self._defer(columns, keys, headers, np.flatnonzero(defer), now_ms))
-        for shadow in self._shadows():
-            outputs.append(self._shadow(shadow, batch, good, positions, keys, now_ms))
         return outputs
+
+    def _values(self, inferred: Inferred) -> npt.NDArray[np.float64]:
+        return values_of(self._task.kind, self._task.classes, inferred)
+
+    def _seen(self, served: Served, good: Columns, n: int) -> _Seen:
+        """What a version that looks on makes of requests, with its own gate and timings."""
+        timer = _Timer("shadow_")
+        return _Seen(served, infer(served.version, good, n, timer.lap), timer)
 
     def _throttled(self, decoded: Batch, checked: Checked, now_ms: int) -> _Throttled:
         """Good requests of throttled clients, which are good no more."""
@@ -224,18 +295,19 @@ class Serving:
 
     def _shadow(
         self,
-        shadow: Served,
+        seen: _Seen,
         batch: RecordBatch,
         good: Columns,
         positions: Rows,
-        keys: list[bytes],
         now_ms: int,
+        experiment: str = "",
     ) -> Output:
-        """What a shadow would have answered, with its own gate and timings."""
-        n, timer = len(positions), _Timer("shadow_")
-        inferred = infer(shadow.version, good, n, timer.lap)
-        columns = self._columns(batch, good, positions, timer, now_ms)
-        columns |= _predicted(self._task, shadow, inferred)
+        """What a shadow would have answered, as records."""
+        n = len(positions)
+        columns = self._columns(batch, good, positions, seen.timer, now_ms)
+        columns |= _predicted(self._task, seen.served, seen.inferred)
+        columns |= undrawn(n, experiment)
+        keys = [id_.encode() for id_ in good["request_id"].values]
         return Output(self._shadow_topic, keys, self._predictions.encode(columns, n))
 
     def _columns(
@@ -256,6 +328,7 @@ class Serving:
             "timings.batch_size": constant(len(batch), n),
             AS_OF: good[AS_OF],
             **{path: good[path] for path in self._paths},
+            **undrawn(n),
         }
 
     def _defer(

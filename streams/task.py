@@ -16,6 +16,7 @@ from schemas.records import Kind, Schema, record_schemas
 from streams.alerts.policy import Alerts, Bound
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
+from streams.rollout.policy import Guardrails, Rollout
 from streams.training.behaviour import (
     Behaviour,
     Context,
@@ -68,6 +69,7 @@ __all__ = [
     "Dwell",
     "Feature",
     "Functionality",
+    "Guardrails",
     "Integer",
     "Invariance",
     "Labelling",
@@ -79,6 +81,7 @@ __all__ = [
     "Number",
     "PerformanceDrop",
     "Regression",
+    "Rollout",
     "Schedule",
     "Search",
     "Target",
@@ -293,6 +296,7 @@ class Task:
     drift: how often findings of drift may be wrong, what matters, what is looked at.
     training: which labels train a version, with which weights, what rows must be like, what is
         searched for, and what a version must pass.
+    rollout: how an accepted version becomes champion, and ceases to be.
     alerts: what of its findings a person is told of, and how often.
     volume: how many requests of a client are too many, and what is done about them.
     seed: seeds all randomness of training.
@@ -320,6 +324,7 @@ class Task:
     triggers: Sequence[Trigger] | None = None
     drift: Drift = field(default_factory=Drift)
     training: Training = field(default_factory=Training)
+    rollout: Rollout = field(default_factory=Rollout)
     alerts: Alerts = field(default_factory=Alerts)
     volume: Volume = field(default_factory=Volume)
     seed: int = 0
@@ -456,7 +461,7 @@ def _problems(task: Task) -> list[str]:
     found += behaviour_problems(task.training.behaviour, context)
     names_of_windows = [window.name for window in task.windows]
     found += task.alerts.problems(names_of_windows, [*task.segments, *RESERVED_SEGMENTS])
-    found += task.volume.problems()
+    found += task.volume.problems() + task.rollout.problems(task.kind)
     return found + task.labelling.problems() + task.drift.problems()
 
 

@@ -16,7 +16,7 @@ from services.trainer.rows import collect
 from services.trainer.runs import Journalled, read_journal
 from services.trainer.snapshot import Stopped
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
-from streams.roles import BY_TRAINER, ModelRecord, Roles
+from streams.roles import BY_TRAINER, ModelRecord, Role, Roles
 from streams.skops_files import UnsafeFile
 from streams.task import Task
 from streams.training.errors import TrainingError
@@ -57,7 +57,7 @@ class Workshop:
 
 
 def work_on(shop: Workshop, event: Event) -> str:
-    """Answer one event: ``champion``, ``rejected``, ``refused`` or ``known`` (recorded before).
+    """Answer one event: the version's role, ``refused`` or ``known`` (recorded before).
 
     Every step may be repeated. A crash after step 1 to 4 leaves what was fitted, and at most a
     bundle that nothing names; the event is worked on again, on the same rows and beside the same
@@ -93,7 +93,7 @@ def _answer(shop: Workshop, event: Event, roles: Roles, run: Run) -> str:
     except UnsafeFile as error:
         return _refuse(shop, event, str(error))
     # 5. The record, which puts a champion in service.
-    record = _record(roles, event, trained, info)
+    record = _record(shop, roles, event, trained, info)
     with run.step("register", 0.99) as facts:
         shop.publisher.publish("models", record.version, record.record())
         facts |= {"version": record.version, "role": record.role, "reason": record.reason}
@@ -146,7 +146,9 @@ def _champion(shop: Workshop, record: ModelRecord | None) -> Version | None:
         return None
 
 
-def _record(roles: Roles, event: Event, trained: Trained, info: BundleInfo) -> ModelRecord:
+def _record(
+    shop: Workshop, roles: Roles, event: Event, trained: Trained, info: BundleInfo
+) -> ModelRecord:
     contents = trained.contents
     before = roles.champion
     again = before is not None and before.version == contents.id
@@ -154,9 +156,17 @@ def _record(roles: Roles, event: Event, trained: Trained, info: BundleInfo) -> M
     if again:
         # Rows and declaration are the champion's own: it stays, whatever it was compared with.
         reason = "the same rows and declaration give the champion again"
+    role: Role = "champion" if again else "rejected"
+    known = roles.records.get(contents.id)
+    if trained.accepted and not again:
+        role = shop.task.rollout.first_role if before is not None else "champion"
+    if known is not None and roles.role(contents.id) in ("canary", "candidate", "shadow"):
+        role = known.role  # it is on its way already, and the rollout decides about it
+    else:
+        known = None
     return ModelRecord(
         version=contents.id,
-        role="champion" if trained.accepted or again else "rejected",
+        role=role,
         changed_at=now_ms(),
         reason=reason,
         event_id=event.event_id,
@@ -169,6 +179,8 @@ def _record(roles: Roles, event: Event, trained: Trained, info: BundleInfo) -> M
         metrics={name: float(value) for name, value in contents.metrics.items()},
         replaces=before.replaces if before and again else before.version if before else "",
         changed_by=BY_TRAINER,
+        share=known.share if known else 0.0,
+        experiment=known.experiment if known else "",
     )
 
 

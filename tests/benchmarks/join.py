@@ -36,7 +36,8 @@ from streams.app import clock
 from streams.codecs import codecs
 from streams.feedback import Feedback
 from streams.partitioner import partitions_of
-from streams.serving import Served, Serving
+from streams.routing import Served
+from streams.serving import Serving
 from streams.store import Stores
 from streams.task import Task
 from streams.training.fitting import bare_version

@@ -39,7 +39,8 @@ from streams.app import clock
 from streams.cache import CachedVersion
 from streams.codecs import codecs
 from streams.frame import columns_of
-from streams.serving import Served, Serving
+from streams.routing import Served
+from streams.serving import Serving
 from streams.training.fitting import bare_version
 from streams.transport.batch import RecordBatch
 from streams.version import Version

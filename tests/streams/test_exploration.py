@@ -7,7 +7,8 @@ import pytest
 
 from streams.exploration import explored
 from streams.partitioner import partitions_of
-from streams.serving import Served, Serving
+from streams.routing import Served
+from streams.serving import Serving
 from tests.streams.tasks import KINDS, START, task_of
 from tests.streams.test_serving import Bench
 from tests.streams.versions import Odd, version_of

@@ -63,6 +63,10 @@ def test_a_truth_meets_its_prediction(joining: Joining) -> None:
         "version": "v1",
         "role": "champion",
         "dataset_id": "d1",
+        "experiment": "",
+        "arm_propensity": None,
+        "shadow_versions": "",
+        "shadow_values": [],
         "entity": "e",
         "features": {"size": 1.0, "age": 3, "fresh": True, "colour": "red", "shop": "x"},
     }

@@ -17,7 +17,8 @@ from schemas.registry import HEADER_BYTES, header
 from schemas.topics import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
 from streams.codecs import codecs
 from streams.dead_letters import MOST_HEADER_BYTES, MOST_WORDS
-from streams.serving import Served, Serving
+from streams.routing import Served
+from streams.serving import Serving
 from streams.task import Task
 from streams.transport.batch import Result
 from streams.version import Version

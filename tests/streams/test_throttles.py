@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.columns import Column
-from streams.serving import Served, Serving
+from streams.routing import Served
+from streams.serving import Serving
 from streams.throttles import LEASE_MS, NOBODY, Throttle, Throttles
 from tests.streams.tasks import START
 from tests.streams.test_serving import NOW, Bench
