@@ -28,6 +28,8 @@ Mask = npt.NDArray[np.bool_]
 
 RENEWED = 64
 """Labels after which the level is learned anew; within fewer it hardly moves."""
+RENEWED_SHARE = 0.01
+"""The same, of the labels that are known, where that is more."""
 UP_SHARE = 0.9
 """Of the false alarms, how many may be of more errors; the rest are of fewer."""
 WEIGHTS = np.array([1, 4, 16, 22, 31, 19, 4, 2, 1], np.float64) / 100
@@ -43,7 +45,7 @@ HELD_TO = 0.5
 """Log odds: while the level is no further from what scores foresee, a harder input is expected to
 err the more; 1 further, scores are taken to say nothing any more."""
 _CLIP = 1e-6
-_ARRAYS = ("s", "known", "pending", "since", "level", "usual", "limits", "_new")
+_ARRAYS = ("s", "known", "pending", "since", "level", "usual", "limits", "_new", "_due")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Concept:
         self.known = np.repeat(base[:, None, :].astype(np.float64), j, axis=1)
         self.pending = np.zeros((m, j, 3))
         self.since = np.full((m, j), -1, np.int64)
-        self._new = np.zeros(m)
+        self._new, self._due = np.zeros(m), np.zeros(m)
         # Log odds of the known labels' errors, and of those that were expected of them.
         self.level = self.usual = self.limits = np.zeros((m, j))
         self._renew()
@@ -100,7 +102,7 @@ class Concept:
         """
         steps = np.stack([n, k, e], axis=-1)
         self._new += n.sum(axis=0)
-        if (self._new >= RENEWED).any():
+        if (self._new >= self._due).any():
             self._renew()
         gains = self._gains(n, k, e, loads)
         when = np.linspace(*times, len(steps) + 1).astype(np.int64)
@@ -165,6 +167,7 @@ class Concept:
         self.level, self.usual = logit(p), logit(q)
         self.limits = rates.threshold(self._every, p)
         self._new[:] = 0.0
+        self._due = np.maximum(RENEWED, RENEWED_SHARE * n.min(axis=1))
 
     def _settle(self, steps: Floats, values: Floats, when: npt.NDArray[np.int64]) -> None:
         """Labels up to each CUSUM's last reset become part of what is known."""

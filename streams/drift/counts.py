@@ -246,9 +246,8 @@ class _Sums:
         if reference.joint is None:
             return
         first = len(reference.blocks) - len(reference.joint)
-        edges = [block.edges for block in reference.blocks[first:]]
         starts = np.array(self._starts[first:-1], np.int64)[:, None]
-        places = positions(reference.joint(table), edges) + starts
+        places = positions(reference.joint(table), reference.joint_edges) + starts
         self._cells += np.bincount(places.ravel(), minlength=len(self._cells))
 
     def add(self, at: int, block: Block, column: Column) -> None:

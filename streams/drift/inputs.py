@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 
 STEP = 128
 """Records between two looks, at least."""
+LABELS = 512
+"""Truths after which there is a look without as many records: most come beside them."""
 MOST_TOLERANCE = 0.9
 LEAST_SHARE = 0.5  # records that a bin counts for which the reference had none in
 FROM_THE_START = 8
@@ -106,7 +108,7 @@ class Inputs:
         self._times[place, 0] = counts.first if was == NEVER else min(was, counts.first)
         self._times[place, 1] = max(int(self._times[place, 1]), counts.last)
         self._at[1] += counts.records
-        if max(self._at[1], self._cells.sum(1).max(initial=0)) < STEP:
+        if self._at[1] < STEP and self._cells[self._late].sum() < LABELS:
             return []
         found = list(self._look())
         self._cells[:] = 0

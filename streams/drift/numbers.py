@@ -26,7 +26,7 @@ class Numbers:
         ]
         chosen = [blocks[at] for at in self.at]
         self._paths = [block.path for block in chosen]
-        self._edges = [block.edges for block in chosen]
+        self._edges = aligned([block.edges for block in chosen])
         self._starts = np.array([starts[at] for at in self.at], np.int64)[:, None]
         self._missing = np.array([block.width - 1 for block in chosen], np.int64)[:, None]
         self._low = np.array([block.low for block in chosen])[:, None]
@@ -55,11 +55,23 @@ class Numbers:
         return table
 
 
-def positions(table: Floats, edges: Sequence[Floats]) -> Rows:
-    """(k, n) bins of a table of numbers, by the inner edges of each row."""
-    found = np.empty(table.shape, np.int64)
-    for places, values, inner in zip(found, table, edges, strict=True):
-        places[:] = inner.searchsorted(values, side="right")
+def aligned(edges: Sequence[Floats]) -> Floats:
+    """(most, k) inner edges of k blocks, by their order; NaN where a block has fewer."""
+    most = max((len(inner) for inner in edges), default=0)
+    table = np.full((most, len(edges)), np.nan)
+    for column, inner in zip(table.T, edges, strict=True):
+        column[: len(inner)] = inner
+    return table
+
+
+def positions(table: Floats, edges: Floats) -> Rows:
+    """(k, n) bins of a table of numbers, by `aligned` inner edges; 0 of NaN.
+
+    A bin is how many edges are not above the number: of ten bins that is quicker than a search.
+    """
+    found = np.zeros(table.shape, np.int64)
+    for inner in edges:
+        found += table >= inner[:, None]
     return found
 
 

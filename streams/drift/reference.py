@@ -16,7 +16,7 @@ import pandas as pd
 
 from schemas.features import Boolean, Category
 from streams.drift.joint import Joint
-from streams.drift.numbers import Numbers
+from streams.drift.numbers import Numbers, aligned
 from streams.task import Regression, Task
 
 Floats = npt.NDArray[np.float64]
@@ -180,6 +180,12 @@ class Reference:
             else frozenset(joint.parts(at - first) if joint and block.kind == "joint" else ())
             for at, block in enumerate(self.blocks)
         ]
+
+    @cached_property
+    def joint_edges(self) -> Floats:
+        """Inner edges of the projections' bins, `aligned`."""
+        first = len(self.blocks) - len(self.joint or ())
+        return aligned([block.edges for block in self.blocks[first:]])
 
     @cached_property
     def numbers(self) -> Numbers:

@@ -10,7 +10,7 @@ from schemas.columns import Column
 from streams.drift.numbers import Numbers
 from streams.drift.reference import Block
 
-FLOATS = st.floats(-1e6, 1e6) | st.just(float("nan"))
+FLOATS = st.floats(-1e6, 1e6) | st.sampled_from([float("nan"), float("inf"), float("-inf")])
 
 
 def block(name: str, edges: list[float], kind: str = "data") -> Block:
