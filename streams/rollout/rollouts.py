@@ -277,24 +277,35 @@ class Rollouts:
         if former is None or former.version == record.version:
             return []
         decisions = self._end(f"{record.version} is champion at once", BY_TRAINER, record.version)
-        watch = self._watch(record.version, former.version)
+        return decisions + self._watched(record.version, former.version)
+
+    def _watched(self, version: str, former: str) -> list[Decision]:
+        """The champion before it looks on, if the policy wants it."""
+        watch = self._watch(version, former)
         if watch is None:
-            return decisions
+            return []
         self.experiment = watch
-        moves = [self._move(former.version, "shadow", experiment=watch.id)]
-        reason = f"{former.version} looks on, so that a regression of {record.version} shows"
-        started = self._decision("started", record.version, reason, "policy", moves, watch)
-        return [*decisions, started]
+        moves = [self._move(former, "shadow", experiment=watch.id)]
+        reason = f"{former} looks on, so that a regression of {version} shows"
+        return [self._decision("started", version, reason, "policy", moves, watch)]
 
     def _by_hand(self, record: ModelRecord, before: Roles) -> list[Decision]:
-        """Somebody moved a version: its rollout is over, and so is one whose champion it moved."""
+        """Somebody moved a version: its rollout is over, and so is one whose champion it moved.
+
+        A new champion is watched as any other. One that goes back to an earlier champion, or
+        promotes what was rejected, knows better: it is not watched.
+        """
         self._waiting = [one for one in self._waiting if one != record.version]
-        experiment = self.experiment
-        changed = self._roles.champion != before.champion
-        if experiment is None or not (changed or record.version in experiment.members):
-            return []
-        reason = f"{record.changed_by} made {record.version} {record.role}: {record.reason}"
-        return self._end(reason, record.changed_by, record.version)
+        experiment, former = self.experiment, before.champion
+        changed = self._roles.champion != former
+        decisions: list[Decision] = []
+        if experiment is not None and (changed or record.version in experiment.members):
+            reason = f"{record.changed_by} made {record.version} {record.role}: {record.reason}"
+            decisions = self._end(reason, record.changed_by, record.version)
+        new = before.role(record.version) not in ("champion", "archived", "rejected")
+        if record.role == "champion" and changed and new and former is not None:
+            decisions += self._watched(record.version, former.version)
+        return decisions
 
     def _end(self, why: str, by: str, moved: str) -> list[Decision]:
         """The experiment ends without a decision of its own."""

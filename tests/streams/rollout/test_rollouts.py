@@ -119,7 +119,7 @@ def test_versions_wait_for_their_turn_and_begin_when_it_has_come() -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v0"])
 def test_an_act_by_hand_ends_the_rollout(version: str) -> None:
-    world = canary()
+    world = canary(watch=timedelta(0))
     (ended,) = world.models(record(version, by="ann"))
     assert ended.action == "ended"
     assert ended.changed_by == "ann"
@@ -128,6 +128,24 @@ def test_an_act_by_hand_ends_the_rollout(version: str) -> None:
     assert world.roles[version] == "champion"
     assert set(others.values()) == {"archived"}
     assert not world.models(record("v9", "shadow", by="ann"))  # looks on, and no more
+
+
+@pytest.mark.parametrize("version", ["v2", "v0"])
+def test_a_champion_made_by_hand_is_watched_and_rolled_back(version: str) -> None:
+    world = canary()
+    ended, started = world.models(record(version, by="ann"))
+    assert (ended.action, started.action) == ("ended", "started")
+    assert (world.roles[version], world.roles["v1"]) == ("champion", "shadow")
+    while world.rollouts.experiment:
+        world.compared(world.losses(0.1))
+    assert world.actions[-1] == "rolled-back"
+    assert (world.roles[version], world.roles["v1"]) == ("rejected", "champion")
+    # Whoever insists is not told again.
+    assert not world.models(record(version, by="ann"))
+    assert world.rollouts.experiment is None
+    # Nor is one who goes back.
+    assert not world.models(record("v1", by="ann"))
+    assert world.rollouts.experiment is None
 
 
 def test_its_own_records_decide_nothing() -> None:
