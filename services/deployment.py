@@ -17,7 +17,10 @@ from services.contract import Contract, recorded, recorded_tasks
 from services.ports import reserve
 from streams.settings import Settings
 
-RECORDED = ("task", "bootstrap", "clickhouse_host", "clickhouse_port", "console_port")
+RECORDED = (
+    *("task", "bootstrap", "clickhouse_host", "clickhouse_port", "console_port"),
+    "mlflow_uri",
+)
 """Settings that a start records and later commands take over."""
 
 PORTS_TRIED = 100

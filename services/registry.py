@@ -15,7 +15,7 @@ from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from services.contract import Contract
 from streams.codecs import codecs
-from streams.roles import ModelRecord, Roles, fold
+from streams.roles import ModelRecord, Roles
 from streams.settings import Settings
 from streams.task import Task
 from streams.triggers.pointer import ends
@@ -61,7 +61,10 @@ class Publisher:
 def read_roles(settings: Settings, task: Task) -> Roles:
     """All versions that are recorded now, with their roles. Raises RegistryError."""
     codec = codecs(task, settings.home)["model"]
-    return fold(_read_all(settings, BY_NAME["models"].topic(task.name), codec))
+    roles = Roles()
+    for version, record in _read_all(settings, BY_NAME["models"].topic(task.name), codec):
+        roles = roles.after(version, record)
+    return roles
 
 
 def request_retrain(
@@ -126,8 +129,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _read_all(settings: Settings, topic: str, codec: Codec) -> Iterator[ModelRecord]:
-    """Every record of a topic's only partition, up to where it ends now."""
+def _read_all(
+    settings: Settings, topic: str, codec: Codec
+) -> Iterator[tuple[str, ModelRecord | None]]:
+    """Every record of the topic's only partition, up to where it ends now, with its version."""
     consumer = KafkaConsumer(
         **settings.kafka_python(),
         group_id=None,
@@ -144,8 +149,8 @@ def _read_all(settings: Settings, topic: str, codec: Codec) -> Iterator[ModelRec
             before = consumer.position(partition)
             for records in consumer.poll(timeout_ms=500).values():
                 for record in records:
-                    if record.value is not None:  # null: a version deleted by an operator
-                        yield ModelRecord.of(codec.read(record.value))
+                    told = record.value and ModelRecord.of(codec.read(record.value))
+                    yield (record.key or b"").decode(), told or None
             if consumer.position(partition) > before:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > READ_TIMEOUT_S:

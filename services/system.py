@@ -134,6 +134,7 @@ def _environment(settings: Settings, health_port: int, *secrets: str) -> dict[st
         "WEIR_CONSOLE_PORT": str(settings.console_port),
         "WEIR_HEALTH_PORT": str(health_port),
         "WEIR_CONSOLE_URL": settings.console_url,
+        "WEIR_MLFLOW_URI": settings.mlflow_uri,
         # Of the supervisor's own environment: only the process that sends is to know them.
         "WEIR_ALERT_URLS": "",
         "PYTHONUNBUFFERED": "1",

@@ -84,6 +84,12 @@ class Roles:
         """The records of the versions that have a role now, oldest first."""
         return [r for r in self.records.values() if self.role(r.version) == role]
 
+    def after(self, version: str, record: ModelRecord | None) -> Roles:
+        """The roles after a record of a version; None: an operator has deleted it (a null)."""
+        if record is not None:
+            return fold([record], self)
+        return Roles({known: r for known, r in self.records.items() if known != version})
+
     def of_event(self, event_id: str) -> ModelRecord | None:
         """The version that a retrain event led to, if it is recorded."""
         found = [record for record in self.records.values() if record.event_id == event_id]

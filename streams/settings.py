@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -63,6 +63,23 @@ class Settings(BaseSettings):
     signing_key: SecretStr = Field(
         SecretStr(""), description="Key of the bundles' signatures; the embedded set-up makes one."
     )
+
+    mlflow_uri: str = Field(
+        "",
+        description="Address of an MLflow server, which the versions and their roles are told; '': "
+        "an SQLite file in the home; none: nobody is told.",
+    )
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _without_secrets(cls, uri: str) -> str:
+        if "@" in uri.split("://", 1)[-1].split("/", 1)[0]:
+            raise ValueError(
+                "it names a user: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        if uri not in ("", "none") and not uri.startswith(("http://", "https://", "sqlite:///")):
+            raise ValueError("it is http://…, https://…, sqlite:///…, none or empty")
+        return uri
 
     @property
     def page(self) -> str:

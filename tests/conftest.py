@@ -109,3 +109,17 @@ def own_broker(tmp_path: Path) -> Iterator[RunningBroker]:
     running = RunningBroker(tmp_path / "broker")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose MLflow store is made: MLflow takes seconds for that, so once a session.
+
+    Tests keep apart by the names of their tasks, or copy its folder ``mlflow``.
+    """
+    from services.projection.places import open_store
+    from streams.settings import Settings
+
+    home = tmp_path_factory.mktemp("mlflow")
+    open_store(Settings(home=home), "nothing").see()
+    return home

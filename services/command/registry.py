@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from services.command.context import Context
 from services.command.reading import partitions, read_all, reader
-from streams.roles import ModelRecord, Roles, fold
+from streams.roles import ModelRecord, Roles
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the topic says: the roles, the records that say so (those that compaction has left,
+    oldest first), and the offset up to which that holds."""
+
+    roles: Roles
+    records: Sequence[ModelRecord]
+    as_of: int
 
 
 def read_versions(context: Context) -> Roles:
     """All versions with their roles. CommandError where the topic cannot be read."""
+    return read_topic(context).roles
+
+
+def read_topic(context: Context) -> Told:
+    """The whole topic. CommandError where it cannot be read."""
     contract = context.contract
     topic = contract.topic("models")
     codec = contract.codec(topic.record, context.settings.home)
     name = topic.topic(contract.task)
     with reader(context.kafka) as consumer:
-        records = list(read_all(consumer, name, partitions(consumer, name)))
-    # null: a version that an operator deleted
-    return fold(ModelRecord.of(codec.read(r.value)) for r in records if r.value is not None)
+        stored = list(read_all(consumer, name, partitions(consumer, name)))
+    roles, acts = Roles(), []
+    for each in stored:
+        record = None if each.value is None else ModelRecord.of(codec.read(each.value))
+        version = record.version if record else (each.key or b"").decode()
+        roles = roles.after(version, record)
+        if record is not None:
+            acts.append(record)
+    return Told(roles, acts, stored[-1].offset + 1 if stored else 0)

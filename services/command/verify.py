@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -110,6 +111,44 @@ def features(task: TaskOption = None, as_json: JsonOption = False) -> None:
             f"had nothing lagged; the newest truth counted was {lag['p50']} s of event time old "
             f"(p50; p99 {lag['p99']}, at most {lag['max']})"
         )
+    if found.differences:
+        raise typer.Exit(1)
+
+
+@app.command()
+def registry(
+    task: TaskOption = None,
+    as_json: JsonOption = False,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for MLflow to catch up.")
+    ] = 60.0,
+) -> None:
+    """Compare what MLflow says of versions and roles with the models topic, which is the truth.
+
+    Exits with 1 where they differ still after the wait. With --json the last line is
+    {"versions", "as_of", "told_as_of", "differences"}; docs/registry.md.
+    """
+    from services.command.registry import read_topic
+    from services.projection.places import NONE
+    from services.verify.registry import Comparison
+
+    context = open_context(task)
+    if context.settings.mlflow_uri == NONE:
+        raise CommandError("WEIR_MLFLOW_URI is none: MLflow is told nothing here", code=2)
+    comparison = Comparison(context.settings, context.contract.task)
+    deadline = time.monotonic() + wait
+    while True:
+        told = read_topic(context)
+        found = comparison.compare(told.roles, told.as_of)
+        if not found.differences or time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_S)
+    for line in found.differences[:MOST_ROWS]:
+        note(line)
+    if as_json:
+        print_json({**asdict(found), "differences": len(found.differences)})
+    else:
+        note(f"{found.versions:,} versions, {len(found.differences):,} differences")
     if found.differences:
         raise typer.Exit(1)
 

@@ -1,14 +1,12 @@
-"""A training's run as the trainer sees it: told of, written down, ended in order.
+"""A training's run as the trainer sees it: told of, written down (`journal`), ended in order.
 
     <home>/trainings/<event id>/
         journal.jsonl       a JSON line a step that has ended
         kept/<hash>.skops   estimators that were fitted, under a hash of all that decides them
         kept/<hash>.json    losses of settings that were tried
 
-Each line has ``step``, ``began_at`` (milliseconds since 1970 UTC), ``seconds`` and ``facts``. The
-journal is what happened and how long it took; nothing of it goes into a bundle, since the same
-inputs give the same bundle. What is kept lets a training that was killed go on where it was: an
-estimator that is read again answers as the one that was fitted. When the event is answered it goes.
+What is kept lets a training that was killed go on where it was: an estimator that is read again
+answers as the one that was fitted. When the event is answered it goes.
 """
 
 from __future__ import annotations
@@ -23,13 +21,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psutil
 import structlog
 from prometheus_client import Histogram
 
 from services.registry import now_ms
+from services.trainer.journal import JOURNAL, MOST, folder_of
 from services.trainer.snapshot import Stopped
 from streams import skops_files
 from streams.declaration import sha256_of
@@ -44,26 +42,7 @@ STEP_SECONDS = Histogram(
     ["step"],
     buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000),
 )
-FOLDER, JOURNAL, KEPT = "trainings", "journal.jsonl", "kept"
-MOST = 200
-"""Trainings whose journals are kept: the newest."""
-
-
-def folder_of(home: Path, event_id: str) -> Path:
-    """Where the journal of an event's training is."""
-    return home / FOLDER / quote(event_id, safe="").replace(".", "%2E")[:200]
-
-
-def read_journal(home: Path, event_id: str) -> list[dict[str, Any]]:
-    """The steps of an event's training that have ended, oldest first; none where none has begun.
-
-    A line that a crash cut short is left out.
-    """
-    try:
-        lines = (folder_of(home, event_id) / JOURNAL).read_text().split("\n")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines[:-1]]  # the last has no end
+KEPT = "kept"
 
 
 class Journalled(Run):

@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from kafka.errors import CommitFailedError, KafkaError
 from prometheus_client import Counter, Gauge
 
 from schemas.topics import BY_NAME
+from services.projection.follower import Projection
+from services.projection.places import NONE
 from services.registry import Publisher, RegistryError, now_ms, read_roles
 from services.trainer.events import ASKED, Event, first_event
 from services.trainer.snapshot import Stopped, ends_at
@@ -52,6 +54,8 @@ class State:
     event_id: str = ""
     last: str = ""
     polled_at: float = -math.inf
+    registry: Callable[[], Mapping[str, Any]] = dict
+    """How far MLflow is behind the roles; being behind does not make the trainer unwell."""
 
     def health(self) -> Health:
         """Well while the loop polls Kafka, also when a training was refused."""
@@ -62,6 +66,7 @@ class State:
                 "done": round(self.done, 2),
                 "event_id": self.event_id,
                 "last": self.last,
+                "registry": self.registry(),
             },
         )
 
@@ -76,11 +81,19 @@ class Trainer:
         self._codec = codecs(task, settings.home)["retrain"]
         self._topic = BY_NAME["retrain"].topic(task.name)
         self.state = State()
+        self._projection: Projection | None = None
+        if settings.mlflow_uri != NONE:
+            self._projection = Projection(task, settings, stop)
+            self.state.registry = self._projection.progress.facts
 
     def run(self) -> None:
         """Work until ``stop`` is set."""
+        if self._projection is not None:
+            self._projection.start()
         with contextlib.suppress(Stopped):
             self._run()
+        if self._projection is not None:
+            self._projection.join(STOP_WAIT_S)
 
     def _run(self) -> None:
         settings = self._settings

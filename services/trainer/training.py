@@ -12,8 +12,9 @@ import structlog
 
 from services.registry import now_ms
 from services.trainer.events import FIRST, Event
+from services.trainer.journal import read_journal
 from services.trainer.rows import collect
-from services.trainer.runs import Journalled, read_journal
+from services.trainer.runs import Journalled
 from services.trainer.snapshot import Stopped
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
 from streams.roles import BY_TRAINER, ModelRecord, Role, Roles

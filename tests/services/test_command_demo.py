@@ -19,6 +19,8 @@ from tests.services.command_line import command, inherited_environment, weir
 START_S = 500
 """Six processes and a first training, on a machine that others use too."""
 
+QUICK = {"WEIR_MLFLOW_URI": "none"}
+"""Making MLflow's store takes seconds; test_command_system.py has it."""
 
 UNDER_WAY = re.compile(r"([1-9][\d,]*) requests at ")
 
@@ -41,7 +43,7 @@ def test_the_demo_loses_nothing_through_ctrl_c_and_a_new_start(tmp_path: Path) -
     home = tmp_path / "home"
     with subprocess.Popen(
         command("demo", "--no-page", "--home", str(home)),
-        env=inherited_environment(),
+        env=inherited_environment() | QUICK,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -59,7 +61,7 @@ def test_the_demo_loses_nothing_through_ctrl_c_and_a_new_start(tmp_path: Path) -
     assert not read_run_state(home).running
 
     arguments = ("demo", "--json", "--no-page", "--for", "5s")
-    done = weir(*arguments, env={"WEIR_HOME": str(home)}, timeout=START_S)
+    done = weir(*arguments, env={"WEIR_HOME": str(home)} | QUICK, timeout=START_S)
     assert done.returncode == 0, done.stderr
     assert "first model" not in done.stderr  # it was there
     assert not read_run_state(home).running

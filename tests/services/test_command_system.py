@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,8 +48,9 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory, mlflow_home: Path) -> Iterator[Running]:
     deployment = Running(tmp_path_factory.mktemp("deployment"))
+    shutil.copytree(mlflow_home / "mlflow", deployment.folder / "home" / "mlflow")
     deployment.ok("init", "tumours")
     deployment.ok("up", "--task", "tumours.py:Tumours", timeout=START_S)
     yield deployment
@@ -189,6 +191,14 @@ def test_a_version_is_listed_and_a_new_one_can_be_asked_for(running: Running) ->
     assert asked["event_id"] in running.ok("retrain", "--list")
     neither = running.weir("retrain")
     assert (neither.returncode, "--reason" in neither.stderr) == (2, True)
+
+
+def test_mlflow_says_what_the_models_topic_says(running: Running) -> None:
+    verified = running.ok("verify", "registry", "--wait", str(PATIENCE_S), "--json")
+    found = json.loads(verified.splitlines()[-1])
+    assert found["versions"] > 0
+    assert found["differences"] == 0
+    assert found["told_as_of"] is not None
 
 
 def test_the_triggers_are_listed_with_where_they_stand(running: Running) -> None:

@@ -72,6 +72,7 @@ class RunningTrainer:
             "WEIR_BOOTSTRAP": broker.bootstrap,
             "WEIR_CLICKHOUSE_PORT": str(clickhouse_port),
             "WEIR_SIGNING_KEY": KEY,
+            "WEIR_MLFLOW_URI": "none",
         }
         create_topics(Contract.of(self.task, self.settings.task), self.settings.librdkafka())
 

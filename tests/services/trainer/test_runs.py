@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from services.trainer.runs import JOURNAL, KEPT, MOST, Journalled, folder_of, read_journal
+from services.trainer.journal import JOURNAL, MOST, folder_of, read_journal
+from services.trainer.runs import KEPT, Journalled
 from services.trainer.snapshot import Stopped
 from streams.task import Task
 from streams.training.data import prepare

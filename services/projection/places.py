@@ -1,0 +1,56 @@
+"""Where the projection finds what it tells: bundles, journals, and MLflow itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.projection.facts import Found
+from services.trainer.journal import JOURNAL, folder_of, read_journal
+from streams.roles import ModelRecord
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from services.projection.store import Store
+
+NONE = "none"
+"""The setting that tells nobody."""
+
+
+def open_store(settings: Settings, task: str, code: Path | None = None) -> Store:
+    """MLflow as the settings say; code: folder of the code that trains, for its commit."""
+    from services.projection.store import Store, commit_of, local_uri
+
+    commit = "" if code is None else commit_of(code)
+    if settings.mlflow_uri:
+        return Store(settings.mlflow_uri, task, None, commit)
+    return Store(local_uri(settings.home), task, settings.home / "mlflow" / "artifacts", commit)
+
+
+def store_exists(settings: Settings) -> bool:
+    """Whether there is a store to look at; a server is taken to be there."""
+    return bool(settings.mlflow_uri) or (settings.home / "mlflow" / "mlflow.db").exists()
+
+
+def found(settings: Settings, record: ModelRecord) -> Found:
+    """What is on disk of a version; what is missing or broken is left out."""
+    folder = settings.artifacts / record.bundle
+    manifest = read_manifest(folder)
+    steps = read_journal(settings.home, record.event_id)
+    journal = folder_of(settings.home, record.event_id) / JOURNAL
+    return Found(
+        manifest,
+        bundle=str(folder) if manifest else "",
+        journal=str(journal) if steps else "",
+        steps=steps,
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle, unchecked; {} where there is none that can be read."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
