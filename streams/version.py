@@ -95,7 +95,8 @@ class Version:
     threshold: defer where ``gate_scores`` is at or above it; None where there is no gate.
 
     ``samples``, some rows of a frame, let it serve linear models and boosted trees in faster ways
-    that give the same (see `streams.additive`, `streams.trees`).
+    that give the same (see `streams.additive`, `streams.trees`). ``portable``, the ONNX form of the
+    model (`streams.portable.session.Session`), is asked in its place.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Version:
         profile: Mapping[str, Any] | None = None,
         samples: pd.DataFrame | None = None,
         estimates: Estimates | None = None,
+        portable: Any | None = None,
     ) -> None:
         self.task = task
         self.estimates = estimates
@@ -129,6 +131,8 @@ class Version:
             self._answering = without_encoder(model, samples)
             self._fast_model = additive(model, task.inputs, samples)
             self._fast_gate = additive(gate, task.inputs, samples)
+        if portable is not None:
+            self._answering, self._fast_model = portable, None
 
     def frame(self, columns: Columns, prefix: str = PREFIX) -> pd.DataFrame:
         """The frame of a batch with this version's vocabularies."""
