@@ -4,6 +4,7 @@
         model.skops     the main pipeline
         gate.skops      the gate, where there is one
         estimator.skops what estimates metrics without labels; older bundles have none
+        model.onnx      the main pipeline in ONNX, where it has such a form
         profile.json    what the training data looked like
         manifest.json   everything else, and the SHA-256 of the files above
         manifest.sig    HMAC-SHA256 (hex) of manifest.json's bytes with the deployment's key
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import shutil
 import stat
@@ -32,8 +34,11 @@ from streams.manifest import RETRAIN, Contents, build, difference, refusal, samp
 from streams.task import Task
 from streams.version import Version
 
+log = logging.getLogger(__name__)
+
 MODEL, GATE, PROFILE = "model.skops", "gate.skops", "profile.json"
 ESTIMATOR = "estimator.skops"
+ONNX = "model.onnx"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 
 
@@ -80,6 +85,8 @@ def save_bundle(folder_root: Path, task: Task, contents: Contents, key: bytes) -
         files[GATE] = skops_files.dump(contents.gate)
     if contents.estimates is not None:
         files[ESTIMATOR] = skops_files.dump(contents.estimates.plain())
+    if contents.onnx is not None:
+        files[ONNX] = contents.onnx
     files[MANIFEST] = json_text(build(task, contents, files)).encode()
     files[SIGNATURE] = sign(files[MANIFEST], key).encode()
 
@@ -141,8 +148,11 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
             profile,
             samples(manifest, task),
             None if plain is None else of_plain(plain),
+            _portable(folder, manifest, files),
         )
         differs = difference(version)
+    except BundleError:
+        raise
     except Exception as error:
         reason = f"it does not answer its sample rows: {type(error).__name__}: {error}"
         raise BundleError(folder, MODEL, reason, RETRAIN) from error
@@ -195,7 +205,7 @@ def _signed(folder: Path, key: bytes) -> dict[str, Any]:
 
 def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     listed: Mapping[str, str] = manifest["files"]
-    strange = set(listed) - {MODEL, GATE, ESTIMATOR, PROFILE}
+    strange = set(listed) - {MODEL, GATE, ESTIMATOR, PROFILE, ONNX}
     if strange or not {MODEL, PROFILE} <= set(listed):
         raise BundleError(folder, MANIFEST, f"it lists the files {sorted(listed)}", RETRAIN)
     if (manifest["gate"]["threshold"] is None) == (GATE in listed):
@@ -212,6 +222,25 @@ def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes
                 folder, name, "its SHA-256 is not what the manifest says: it was changed", RETRAIN
             )
     return files
+
+
+def _portable(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Any:
+    """What asks the model's ONNX form, where that was chosen to serve; else None.
+
+    Where onnxruntime is not installed the version is served by scikit-learn: slower, not wrong.
+    """
+    if ONNX not in files or manifest.get("runtime", {}).get("chosen") != "onnx":
+        return None
+    try:
+        from streams.portable.session import Session
+    except ImportError:
+        log.warning("%s is served by scikit-learn: onnxruntime is not installed", folder.name)
+        return None
+    try:
+        return Session(files[ONNX])
+    except Exception as error:
+        reason = f"it does not load: {type(error).__name__}: {error}"
+        raise BundleError(folder, ONNX, reason, RETRAIN) from error
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -34,6 +34,8 @@ class Contents:
     model, gate: fitted estimators; vocabularies: per Category feature;
     threshold: of the gate's score; metrics: on held-out time, by name; gate_metrics, profile:
     JSON data; samples: a few rows with the task's features as columns; seeds, libraries, event_id.
+    onnx: the model's ONNX form; runtime: what serving is to ask, ``chosen`` ``scikit-learn`` or
+    ``onnx``, and the measurement behind it (`streams.training.runtime`).
     """
 
     id: str
@@ -52,6 +54,8 @@ class Contents:
     threshold: float | None = None
     estimates: Saved | None = None
     gate_metrics: Mapping[str, Any] = field(default_factory=dict)
+    onnx: bytes | None = None
+    runtime: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +84,7 @@ def build(task: Task, contents: Contents, files: Mapping[str, bytes]) -> dict[st
         "seeds": dict(contents.seeds),
         "libraries": dict(contents.libraries),
         "created_from": contents.event_id,
+        "runtime": dict(contents.runtime),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "samples": {"rows": _rows(task, contents.samples)},
         **contents.extra,

@@ -93,6 +93,7 @@ class Version:
     manifest: the bundle's manifest (see `streams.bundle`).
     vocabularies: what `streams.frame.frame` needs to make this version's frames.
     threshold: defer where ``gate_scores`` is at or above it; None where there is no gate.
+    runtime: what its model is asked in: ``scikit-learn``, or ``onnx``.
 
     ``samples``, some rows of a frame, let it serve linear models and boosted trees in faster ways
     that give the same (see `streams.additive`, `streams.trees`). ``portable``, the ONNX form of the
@@ -131,8 +132,9 @@ class Version:
             self._answering = without_encoder(model, samples)
             self._fast_model = additive(model, task.inputs, samples)
             self._fast_gate = additive(gate, task.inputs, samples)
+        self.runtime = "scikit-learn"
         if portable is not None:
-            self._answering, self._fast_model = portable, None
+            self._answering, self._fast_model, self.runtime = portable, None, "onnx"
 
     def frame(self, columns: Columns, prefix: str = PREFIX) -> pd.DataFrame:
         """The frame of a batch with this version's vocabularies."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from streams.skops_files import UnsafeFile
 from streams.task import Task
 from streams.training.errors import TrainingError
 from streams.training.run import Run
+from streams.training.runtime import with_runtime
 from streams.training.train import Trained, train
 from streams.version import Version
 
@@ -114,7 +115,11 @@ def _train(shop: Workshop, event: Event, roles: Roles, run: Run) -> Trained:
         champion = _champion(shop, record)
         facts |= {"rows": len(table), "champion": record.version if record else ""}
         facts |= _pointer(event, ends)
-    return train(shop.task, table, event.event_id, champion, run, event.requested_at)
+    trained = train(shop.task, table, event.event_id, champion, run, event.requested_at)
+    with run.step("runtime", 0.97) as facts:
+        contents = with_runtime(shop.task, trained.contents, table)
+        facts |= contents.runtime
+    return replace(trained, contents=contents)
 
 
 def _begun(shop: Workshop, event: Event) -> Mapping[str, Any]:

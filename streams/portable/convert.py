@@ -19,11 +19,8 @@ import pandas as pd
 from streams.portable.encoding import Frame
 from streams.portable.estimators import probabilities, values
 from streams.portable.graph import Graph, NotConvertible
-from streams.portable.inputs import Inputs
+from streams.portable.inputs import CODES, FACTS, GATE, NUMBERS, PROBABILITIES, VALUE, Inputs
 from streams.task import Task
-
-PROBABILITIES, VALUE, GATE = "probabilities", "value", "gate"
-FACTS = "weir"
 
 
 def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = None) -> bytes:
@@ -33,7 +30,10 @@ def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = No
     ``probabilities`` are the model's classes in its own order. Raises NotConvertible.
     """
     graph, inputs = Graph(), Inputs.of(task.inputs)
-    inputs.declare(graph)
+    if inputs.numbers:
+        graph.input(NUMBERS, np.float64, len(inputs.numbers))
+    if inputs.codes:
+        graph.input(CODES, np.int64, len(inputs.codes))
     frame = Frame(inputs, [feature.name for feature in task.inputs], samples)
     try:
         if task.kind == "regression":

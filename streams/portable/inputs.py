@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from schemas.features import Category, Feature
-from streams.portable.graph import Graph
+from streams.numbers import Numbers
 
 NUMBERS, CODES = "numbers", "codes"
+PROBABILITIES, VALUE, GATE = "probabilities", "value", "gate"
+"""The names of a file's inputs and outputs."""
+FACTS = "weir"
+"""The file's metadata of that name say, as JSON, what its inputs are."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Inputs:
     """The names of the columns of both matrices, in order.
 
@@ -26,6 +30,8 @@ class Inputs:
 
     numbers: Sequence[str]
     codes: Sequence[str]
+    _columns: pd.Index | None = field(default=None, init=False, repr=False, compare=False)
+    _numbers: Numbers | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, features: Sequence[Feature]) -> Inputs:
@@ -39,8 +45,7 @@ class Inputs:
         """The inputs for the rows of a frame."""
         found: dict[str, npt.NDArray[Any]] = {}
         if self.numbers:
-            numbers = frame if not self.codes else frame[list(self.numbers)]
-            found[NUMBERS] = np.ascontiguousarray(numbers.to_numpy(np.float64))
+            found[NUMBERS] = np.ascontiguousarray(self._read(frame))
         if self.codes:
             codes = np.empty((len(frame), len(self.codes)), np.int64)
             for at, name in enumerate(self.codes):
@@ -48,9 +53,10 @@ class Inputs:
             found[CODES] = codes
         return found
 
-    def declare(self, graph: Graph) -> None:
-        """As inputs of a graph."""
-        if self.numbers:
-            graph.input(NUMBERS, np.float64, len(self.numbers))
-        if self.codes:
-            graph.input(CODES, np.int64, len(self.codes))
+    def _read(self, frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """The numbers, read in the way that suits the frame's layout: a worker's all have one."""
+        reads = self._numbers
+        if reads is None or self._columns is None or not frame.columns.is_(self._columns):
+            reads = self._numbers = Numbers(self.numbers, frame)
+            self._columns = frame.columns
+        return reads(frame)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 import pandas as pd
 
-from streams.portable.convert import FACTS, GATE, PROBABILITIES, VALUE
-from streams.portable.inputs import Inputs
+from streams.portable.inputs import FACTS, GATE, PROBABILITIES, VALUE, Inputs
 
 Floats = npt.NDArray[np.float64]
 
