@@ -1,6 +1,6 @@
 """What a whole deployment is: its processes, in the order in which they need each other.
 
-    broker ─► (topics are created) ─► worker, trainer, alerting, console
+    broker ─► (topics are created) ─► worker, trainer, learner, alerting, console
     store  ─► sink (needs both)
 
 Each gets its settings by its environment, and only the secrets that it needs.
@@ -19,9 +19,12 @@ from services.deployment import DeploymentError, Ports
 from services.supervisor import ProcessSpec
 from streams.settings import Settings
 
-PROCESSES = ("broker", "store", "worker", "sink", "trainer", "alerting", "console")
+PROCESSES = ("broker", "store", "worker", "sink", "trainer", "learner", "alerting", "console")
 GROUND = ("broker", "store")
 """What the others stand on: these start first, then the topics are created."""
+
+LEARNER = "learner"
+"""Runs where the task declares one."""
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -67,6 +70,7 @@ def assemble(settings: Settings, explicit: Collection[str], without: Collection[
             "worker": _worker,
             "sink": _sink,
             "trainer": _trainer,
+            LEARNER: _learner,
             "alerting": _alerting,
             "console": _console,
         }.items()
@@ -198,6 +202,10 @@ def _sink(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec
 
 def _trainer(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:
     return _serving(settings, "trainer", "services.trainer", port, absent, "signing_key")
+
+
+def _learner(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:
+    return _serving(settings, LEARNER, "services.learner", port, absent, "signing_key")
 
 
 def _alerting(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:

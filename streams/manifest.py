@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,6 +123,10 @@ def refusal(manifest: Mapping[str, Any], task: Task) -> tuple[str, str] | None:
             "estimator may answer differently",
             "install that version, or train a new version (weir retrain)",
         )
+    if "continual" in manifest:
+        made_with, here = manifest["libraries"]["river"], importlib.metadata.version("river")
+        if made_with.split(".")[:2] != here.split(".")[:2]:
+            return f"it learned with river {made_with}, here is {here}", RETRAIN
     return None
 
 

@@ -8,8 +8,12 @@ from typing import Any, Literal
 
 Role = Literal["champion", "canary", "shadow", "candidate", "archived", "rejected", "none"]
 
-BY_TRAINER, BY_ROLLOUT = "trainer", "rollout"
+BY_TRAINER, BY_ROLLOUT, BY_LEARNER = "trainer", "rollout", "learner"
 """Who gives roles by rule: whatever else ``changed_by`` names, somebody decided it by hand."""
+
+CONTINUAL = "continual-"
+"""How the event ids of versions begin that learned in the stream: no retrain event asked for
+them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,12 @@ class ModelRecord:
     @property
     def by_hand(self) -> bool:
         """Whether somebody asked for this role: what goes by rule obeys it."""
-        return self.changed_by not in ("", BY_TRAINER, BY_ROLLOUT)
+        return self.changed_by not in ("", BY_TRAINER, BY_ROLLOUT, BY_LEARNER)
+
+    @property
+    def continual(self) -> bool:
+        """Whether the version learns in the stream (`streams.continual`)."""
+        return self.event_id.startswith(CONTINUAL)
 
     def record(self) -> dict[str, Any]:
         """As the codec writes it."""
@@ -69,6 +78,14 @@ class Roles:
         """
         champions = [record for record in self.records.values() if record.role == "champion"]
         return champions[-1] if champions else None
+
+    @property
+    def batch_champion(self) -> ModelRecord | None:
+        """The champion, or what it is on top of where it is a version that learns in the stream."""
+        champion = self.champion
+        if champion is None or not champion.continual:
+            return champion
+        return self.records.get(champion.replaces)
 
     def role(self, version: str) -> Role:
         """What a version is doing; a champion that another has followed counts as archived."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.features import NAME, Boolean, Category, Feature, Integer, Number
 from schemas.records import Kind, Schema, record_schemas
 from streams.alerts.policy import Alerts, Bound
+from streams.continual.policy import Continual
 from streams.drift.policy import Drift
 from streams.labelling.policy import Labelling
 from streams.rollout.policy import Guardrails, Rollout
@@ -62,6 +63,7 @@ __all__ = [
     "Category",
     "Checks",
     "Comparison",
+    "Continual",
     "DataChecks",
     "Directional",
     "Drift",
@@ -299,6 +301,7 @@ class Task:
     rollout: how an accepted version becomes champion, and ceases to be.
     alerts: what of its findings a person is told of, and how often.
     volume: how many requests of a client are too many, and what is done about them.
+    continual: a model that learns from each outcome, beside the candidates; None: none does.
     seed: seeds all randomness of training.
     """
 
@@ -327,6 +330,7 @@ class Task:
     rollout: Rollout = field(default_factory=Rollout)
     alerts: Alerts = field(default_factory=Alerts)
     volume: Volume = field(default_factory=Volume)
+    continual: Continual | None = None
     seed: int = 0
     doc: str = ""
     _by_name: dict[str, Feature] = field(
@@ -462,6 +466,8 @@ def _problems(task: Task) -> list[str]:
     names_of_windows = [window.name for window in task.windows]
     found += task.alerts.problems(names_of_windows, [*task.segments, *RESERVED_SEGMENTS])
     found += task.volume.problems() + task.rollout.problems(task.kind)
+    if task.continual is not None:
+        found += task.continual.problems(task.kind)
     return found + task.labelling.problems() + task.drift.problems()
 
 

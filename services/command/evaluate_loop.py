@@ -72,7 +72,7 @@ def _compared(windowed: bool, quick: bool, fit_only: bool) -> Found:
 
     from services.demo.flight_delay import FlightDelay
     from services.evaluate.loop import DRAWS, compare
-    from services.evaluate.loop_policy import RETRAIN
+    from services.evaluate.loop_policy import CONTINUAL, RETRAIN
     from services.evaluate.loop_world import world
 
     less: dict[str, Any] = (
@@ -87,7 +87,7 @@ def _compared(windowed: bool, quick: bool, fit_only: bool) -> Found:
             progress.update(bar, description=what, completed=done)
 
         draws = 5 if quick else DRAWS
-        task = replace(FlightDelay, triggers=RETRAIN)
+        task = replace(FlightDelay, triggers=RETRAIN, continual=CONTINUAL)
         return compare(world(task, windowed, **less), say, draws, fit_only)
 
 

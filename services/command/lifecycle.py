@@ -35,7 +35,7 @@ def up(
     without: Annotated[
         list[str] | None,
         typer.Option(
-            help="A process not to start (broker, store, worker, sink, trainer, alerting, "
+            help="A process not to start (broker, store, worker, sink, trainer, learner, alerting, "
             "console), because it runs elsewhere; may be given more than once.",
             show_default=False,
         ),

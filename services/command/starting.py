@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.broker import BrokerError, find_java
@@ -15,7 +15,7 @@ from services.contract import Contract, ContractError, check, record, told_of_re
 from services.deployment import DeploymentError, remember
 from services.keys import with_keys
 from services.supervisor import ProcessSpec, StartError, Supervisor
-from services.system import System, assemble
+from services.system import LEARNER, System, assemble
 from streams.settings import Settings
 from streams.task import Task, TaskError, load_task
 
@@ -80,6 +80,9 @@ def start(
         return None
     # 3. What other commands and older records need is kept before anybody can use it.
     task, contract = loading.result()
+    if task.continual is None:
+        others = [spec for spec in system.others if spec.name != LEARNER]
+        system = replace(system, others=others)
     on_ground()
     for conflict in told_of_readers(contract, settings.home):
         say(f"note: consumers that read by an older schema will not understand {conflict}")

@@ -19,6 +19,8 @@ from services.evaluate.loop_weir import Replayed, replay
 from services.evaluate.loop_world import Floats, Score, World, scheduled, score, starts
 
 NEVER, ALL, LAST_2, WEIR = "never", "monthly_all", "monthly_last_2", "weir"
+STATELESS, STATEFUL = "weir_batch", "continual"
+"""Weir's triggers without what learns from each outcome, and that alone."""
 DRAWS = 50
 """Of the bootstrap."""
 
@@ -70,6 +72,9 @@ def compare(
     given[WEIR] = replayed.said.probability
     times = [one.at for one in replayed.retrainings]
     moments = {NEVER: [], ALL: months[1:], LAST_2: months[1:], WEIR: times}
+    if world.task.continual is not None:
+        given |= {STATELESS: replayed.said.batch, STATEFUL: replayed.said.alone}
+        moments |= {STATELESS: times, STATEFUL: []}
     scores = {name: score(world, given[name], len(moments[name])) for name in given}
     more = {"weir": scores[WEIR], **_more(world, replayed)}
     return Found(scores, more, moments, lead(world, given[WEIR], given[ALL], draws), replayed)
@@ -78,7 +83,7 @@ def compare(
 def _more(world: World, replayed: Replayed) -> dict[str, Score]:
     """What the same versions would be worth with what Weir has besides the model's answers."""
     said, n = replayed.said, len(replayed.retrainings)
-    found = {"with the champion before it": score(world, blend(said.probability, said.before), n)}
+    found = {"with the champion before it": score(world, blend(said.batch, said.before), n)}
     if not np.isnan(said.expected[said.version != ""]).any():
         found["as its estimator expects"] = score(world, said.expected, n)
     return found

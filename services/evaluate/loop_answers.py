@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import Column, Columns, constant
-from services.evaluate.loop_world import World
+from services.evaluate.loop_world import Floats, World
 from streams.estimates.measures import SPREAD
 from streams.training.fitting import one_thread
 from streams.version import Version
@@ -20,16 +20,20 @@ CHUNK = 50_000
 class Said:
     """Answers by row of the world, by whoever was in service when it was asked.
 
-    probability, before, expected: (n,) P(late): by the champion, by the champion before it (the
-    champion where there is none), and what the champion's estimator makes of it (NaN where it has
-    none). NaN, all three, where there was no champion.
+    probability: (n,) P(late) as Weir answered. batch, before, expected: by the batch-trained
+    champion, by the one before it (the champion where there is none), and what the champion's
+    estimator makes of it (NaN where it has none). alone, together: by what learns from each
+    outcome, alone and on top of the champion; NaN where the task has none. NaN, all, where there
+    was no champion.
     """
 
     def __init__(self, world: World) -> None:
         n = len(world)
         self._world = world
         self.version = np.full(n, "", object)
-        self.probability, self.before, self.expected = (np.full(n, np.nan) for _ in range(3))
+        self.probability, self.batch, self.before, self.expected, self.alone, self.together = (
+            np.full(n, np.nan) for _ in range(6)
+        )
         self._spread = np.zeros((n, len(SPREAD[world.task.kind])))
         self._outside = np.zeros(n, bool)
 
@@ -40,11 +44,12 @@ class Said:
         """
         first = int(np.searchsorted(self._world.asked, at))
         if first and self.version[first - 1] != "":
-            self.before[first:] = self.probability[first:]
+            self.before[first:] = self.batch[first:]
         for start in range(first, len(self._world), CHUNK):
             self._answer(version, slice(start, start + CHUNK))
         if np.isnan(self.before[first:]).any():
-            self.before[first:] = self.probability[first:]
+            self.before[first:] = self.batch[first:]
+        self.probability[first:] = self.batch[first:]
         self.version[first:] = version.id
 
     def _answer(self, version: Version, rows: slice) -> None:
@@ -52,13 +57,19 @@ class Said:
         with one_thread():
             answers = version.predict(frame)
             assert answers.probability is not None
-            self.probability[rows] = answers.probability
+            self.batch[rows] = answers.probability
             self.expected[rows] = np.nan
             if version.estimates is not None:
                 expected = version.estimates.expect(frame, answers)
                 self.expected[rows] = expected.values[:, 0]
                 self._spread[rows] = expected.spread
                 self._outside[rows] = expected.outside
+
+    def learned(self, rows: Rows, alone: Floats, together: Floats, leads: bool) -> None:
+        """What has learned from each outcome says of some rows. leads: Weir answers so too."""
+        self.alone[rows], self.together[rows] = alone, together
+        if leads:
+            self.probability[rows] = together
 
     def predictions(self, rows: Rows) -> Columns:
         """A batch of predictions: what counting and measuring need of it."""

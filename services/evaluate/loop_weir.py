@@ -17,6 +17,7 @@ from schemas.columns import Columns
 from services.evaluate.loop_answers import Rows, Said
 from services.evaluate.loop_windows import Windows
 from services.evaluate.loop_world import World, fitted, learned
+from streams.continual.learner import Learner
 from streams.drift.counts import count_outcomes, count_predictions, parts
 from streams.drift.family import Family
 from streams.drift.reference import Reference
@@ -60,6 +61,8 @@ class Replayed:
     retrainings: list[Retraining] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[Drift] = field(default_factory=list)
+    led: list[tuple[int, bool]] = field(default_factory=list)
+    """Since when (event time, ms) Weir answered with what learns from each outcome, or without."""
 
 
 def replay(
@@ -84,6 +87,7 @@ class _Replay:
         self._champion: Version | None = None
         self._by_known = np.argsort(world.known, kind="stable")
         self._known = world.known[self._by_known]
+        self._learner = Learner(world.task) if world.task.continual is not None else None
 
     def run(self, passed: Callable[[int], object]) -> Replayed:
         world = self._world
@@ -91,12 +95,15 @@ class _Replay:
         if not first.accepted:
             raise LoopError(f"there is nothing to begin with: {first.verdict}")
         self._policies.update(world.begins, Inputs(answers=[answer]))
+        self._warm_up()
         for start in range(world.begins, world.ends, TICK_MS):
             end = start + TICK_MS
+            self._answer_by_learner(start, end)
             predictions, outcomes = self._batches(start, end)
             drifts = [*self._drifts(predictions), *self._drifts(outcomes)]
             self._found.findings += drifts
             self._measure(predictions, outcomes, end)
+            self._learn(start, end)
             metrics = self._windows.measured(end)
             if end < world.ends:  # afterwards there is nobody to answer to
                 self._decide(end, Inputs(metrics=metrics, drifts=drifts))
@@ -113,6 +120,36 @@ class _Replay:
             said.predictions(asked) if len(asked) else None,
             said.outcomes(known) if len(known) else None,
         )
+
+    def _warm_up(self) -> None:
+        """What the first model learned from, as `services.learner` learns from a history."""
+        world = self._world
+        history = (world.asked < world.begins) & (world.known < world.begins)
+        self._lesson(np.flatnonzero(history), judged=False)
+
+    def _answer_by_learner(self, start: int, end: int) -> None:
+        """A span's requests, by the version that the learner published when the span began."""
+        rows = np.arange(*np.searchsorted(self._world.asked, (start, end)))
+        if self._learner is None or self._champion is None or not len(rows):
+            return
+        said = self._learner.say(self._champion, self._champion.frame(self._world.rows(rows)))
+        leads = self._learner.leads
+        if leads != (bool(self._found.led) and self._found.led[-1][1]):
+            self._found.led.append((start, leads))
+        self._found.said.learned(rows, said.alone[:, 1], said.together[:, 1], leads)
+
+    def _learn(self, start: int, end: int) -> None:
+        self._lesson(self._by_known[slice(*np.searchsorted(self._known, (start, end)))], True)
+
+    def _lesson(self, rows: Rows, judged: bool) -> None:
+        """Learned from in their order; outcomes are judged by before."""
+        learner, base = self._learner, self._champion
+        if learner is None or base is None or not len(rows):
+            return
+        frame, truth = base.frame(self._world.rows(rows)), self._world.truth[rows]
+        if judged:
+            learner.judge(learner.say(base, frame), truth)
+        learner.learn(frame, truth, self._world.asked[rows])
 
     def _measure(self, predictions: Columns | None, outcomes: Columns | None, end: int) -> None:
         if predictions is not None:
@@ -177,6 +214,7 @@ class _Replay:
     ) -> tuple[Answer, Retraining]:
         version = fitted(self._world, rows)
         version.id = f"fit-{now}"
+        self._champion = version
         self._found.said.serve(version, now)
         policy, reason = (event.policy, event.reason) if event else ("", "")
         made = Retraining(now, policy, reason, version.id, len(rows), True, "fitted, not compared")

@@ -66,7 +66,7 @@ class World:
         """The last request's time, and a millisecond."""
         return int(self.asked[-1]) + 1
 
-    def rows(self, mask: Mask | slice) -> Columns:
+    def rows(self, mask: Mask | Ints | slice) -> Columns:
         """The inputs of some rows."""
         return {path: column.take(mask) for path, column in self.columns.items()}
 

@@ -110,7 +110,8 @@ def _train(shop: Workshop, event: Event, roles: Roles, run: Run) -> Trained:
         if event.trigger != FIRST:
             ends = event.outcomes_to or begun.get("outcomes_to") or shop.ends(event.requested_at)
         table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
-        before = roles.champion.version if roles.champion else ""
+        # Below a version that learns in the stream, which has learned from the rows that judge.
+        before = roles.batch_champion.version if roles.batch_champion else ""
         record = roles.records.get(begun.get("champion", before))
         champion = _champion(shop, record)
         facts |= {"rows": len(table), "champion": record.version if record else ""}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streams.roles import BY_ROLLOUT, BY_TRAINER, ModelRecord, Role, Roles, fold
+from streams.roles import BY_LEARNER, BY_ROLLOUT, BY_TRAINER, ModelRecord, Role, Roles, fold
 from streams.rollout.decide import Action, Rule, Verdict, decide
 from streams.rollout.evidence import Estimate
 from streams.rollout.experiment import Experiment, Stage
@@ -128,13 +128,19 @@ class Rollouts:
                 continue  # our own, which is done already
             if record.by_hand:
                 decisions += self._by_hand(record, before)
-            elif record.changed_by == BY_TRAINER and record.role in ("shadow", "candidate"):
+            elif self._enters(record):
                 if known is None or known.role not in ACTIVE:
                     self._waiting.append(record.version)
             elif record.role == "champion":
                 decisions += self._by_trainer(record, before)
             decisions += self._next()
         return decisions
+
+    def _enters(self, record: ModelRecord) -> bool:
+        """Whether a version is to be compared in service: the trainer's, or the learner's, which
+        otherwise looks on while it does not lead."""
+        by = (BY_TRAINER,) if self._policy.strategy == "blue-green" else (BY_TRAINER, BY_LEARNER)
+        return record.changed_by in by and record.role in ("shadow", "candidate")
 
     def compared(self, sums: Mapping[str, Sums], at: int) -> list[Decision]:
         """Take sums by experiment, and how far event time is in their source."""

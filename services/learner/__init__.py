@@ -1,0 +1,1 @@
+"""The learner: learns from each outcome, and publishes versions of what it has learned."""

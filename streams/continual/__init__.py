@@ -1,0 +1,1 @@
+"""Continual learning: a model that learns from each outcome, alone or on top of the champion."""
