@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,23 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from services.demo.flight_delay import FlightDelay
 from services.evaluate import loop_report
-from services.evaluate.loop import ALL, NEVER, WEIR, Found, blend, compare, lead, told
+from services.evaluate.loop import (
+    ALL,
+    NEVER,
+    STATEFUL,
+    STATELESS,
+    WEIR,
+    Found,
+    blend,
+    compare,
+    lead,
+    told,
+)
+from services.evaluate.loop_policy import CONTINUAL
 from services.evaluate.loop_report import BEGIN, END, renew
 from services.evaluate.loop_weir import TICK_MS, replay
 from services.evaluate.loop_windows import Windows
-from services.evaluate.loop_world import World, learned, scheduled, score, starts, world
+from services.evaluate.loop_world import Floats, World, learned, scheduled, score, starts, world
 from streams.triggers.declare import NewLabels, Trigger
 
 LABELS = 1_000
@@ -29,7 +42,8 @@ LABELS = 1_000
 def april() -> World:
     """Each twentieth flight up to April, eight trees, a training for each 1,000 labels."""
     trigger = Trigger(name="labels", when=NewLabels(LABELS), cooldown=timedelta(days=7))
-    task = replace(FlightDelay, triggers=[trigger])
+    continual = replace(CONTINUAL, judged=200, window=500)
+    task = replace(FlightDelay, triggers=[trigger], continual=continual)
     return world(task, upto=4, every=20, settings={"max_iter": 8, "learning_rate": 0.3})
 
 
@@ -58,6 +72,8 @@ def test_what_comes_later_changes_no_answer_and_no_decision(april: World, found:
     before = (april.asked >= april.begins) & (april.asked < at)
     np.testing.assert_array_equal(one.said.probability[before], two.said.probability[before])
     np.testing.assert_array_equal(one.said.expected[before], two.said.expected[before])
+    np.testing.assert_array_equal(one.said.alone[before], two.said.alone[before])
+    assert [led for led in one.led if led[0] <= at] == [led for led in two.led if led[0] <= at]
     events = [[e for e in r.retrainings if e.at <= at] for r in (one, two)]
     assert events[0] == events[1]
     assert events[0]
@@ -80,10 +96,32 @@ def test_all_strategies_begin_with_the_same_model(april: World, found: Found) ->
     first = found.replayed.retrainings[0].at
     here = (april.asked >= april.begins) & (april.asked < first)
     plain = scheduled(april, [april.begins])
-    np.testing.assert_allclose(found.replayed.said.probability[here], plain[here], rtol=1e-12)
+    np.testing.assert_allclose(found.replayed.said.batch[here], plain[here], rtol=1e-12)
     assert found.scores[NEVER].retrainings == 0
     assert found.scores[ALL].retrainings == 1
     assert found.scores[WEIR].retrainings == len(found.replayed.retrainings)
+
+
+def test_weir_answers_with_the_learner_while_it_leads(april: World, found: Found) -> None:
+    said = found.replayed.said
+    replayed = april.asked >= april.begins
+    changes = [(april.begins, False), *found.replayed.led, (april.ends, False)]
+    leads = np.zeros(len(april), bool)
+    for (since, led), (until, _) in pairwise(changes):
+        leads[(april.asked >= since) & (april.asked < until)] = led
+    assert leads.any()
+    answered = np.where(leads, said.together, said.batch)
+    np.testing.assert_array_equal(said.probability[replayed], answered[replayed])
+    pooled = blend_of(said.batch[replayed], said.alone[replayed], CONTINUAL.share)
+    np.testing.assert_allclose(said.together[replayed], pooled, rtol=1e-6)
+    assert found.scores[STATELESS].retrainings == found.scores[WEIR].retrainings
+    assert found.scores[STATEFUL].retrainings == 0
+
+
+def blend_of(one: Floats, other: Floats, share: float) -> Floats:
+    odds = (one / (1 - one)) ** (1 - share) * (other / (1 - other)) ** share
+    found: Floats = odds / (1 + odds)
+    return found
 
 
 def test_fits_alone_give_the_same_answers_until_a_version_is_refused(
@@ -95,7 +133,7 @@ def test_fits_alone_give_the_same_answers_until_a_version_is_refused(
     same = (april.asked >= april.begins) & (april.asked < min([*refused, april.ends]))
     assert same.any()
     np.testing.assert_allclose(
-        alone.said.probability[same], whole.said.probability[same], rtol=1e-12
+        alone.said.probability[same], whole.said.probability[same], rtol=1e-9
     )
 
 
