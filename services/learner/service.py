@@ -18,9 +18,9 @@ from kafka.errors import KafkaError
 from prometheus_client import Counter, Gauge
 
 from schemas.topics import BY_NAME
+from services.learner.following import followed, role_of_next
 from services.learner.lessons import learn_history, lesson
 from services.registry import Publisher, RegistryError, now_ms, read_roles
-from services.learner.following import followed, role_of_next
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
 from streams.codecs import codecs
 from streams.continual.contents import contents_of, reason, resumed
