@@ -33,7 +33,8 @@ class Contents:
 
     id: the version's; dataset: ``id``, ``rows``, ``from``, ``to`` (milliseconds since 1970);
     model, gate: fitted estimators; vocabularies: per Category feature;
-    threshold: of the gate's score; metrics: on held-out time, by name; gate_metrics, profile:
+    threshold: of the gate's score; calibration: of the estimator's probabilities
+    (`streams.calibration`), None: none; metrics: on held-out time, by name; gate_metrics, profile:
     JSON data; samples: a few rows with the task's features as columns; seeds, libraries, event_id.
     onnx: the model's ONNX form; runtime: what serving is to ask, ``chosen`` ``scikit-learn`` or
     ``onnx``, and the measurement behind it (`streams.training.runtime`).
@@ -53,6 +54,7 @@ class Contents:
     decision_threshold: float = 0.5
     gate: Any | None = None
     threshold: float | None = None
+    calibration: Mapping[str, Any] | None = None
     estimates: Saved | None = None
     gate_metrics: Mapping[str, Any] = field(default_factory=dict)
     onnx: bytes | None = None
@@ -75,6 +77,7 @@ def build(task: Task, contents: Contents, files: Mapping[str, bytes]) -> dict[st
         "dataset": dict(contents.dataset),
         "candidate": contents.candidate,
         "decision_threshold": contents.decision_threshold,
+        "calibration": None if contents.calibration is None else dict(contents.calibration),
         "vocabularies": {name: list(words) for name, words in contents.vocabularies.items()},
         "gate": {
             "threshold": contents.threshold,

@@ -26,6 +26,7 @@ from streams.training.behaviour import (
     Invariance,
 )
 from streams.training.behaviour import problems as behaviour_problems
+from streams.training.calibration_policy import Calibration
 from streams.training.check_policy import DataChecks
 from streams.training.comparison import Comparison
 from streams.training.policy import Training
@@ -60,6 +61,7 @@ __all__ = [
     "Boolean",
     "Bound",
     "Budget",
+    "Calibration",
     "Category",
     "Checks",
     "Comparison",

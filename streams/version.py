@@ -14,6 +14,7 @@ from scipy.special import expit
 from schemas.columns import Columns
 from schemas.records import Kind
 from streams.additive import additive
+from streams.calibration import Calibrator
 from streams.frame import PREFIX, frame
 from streams.task import Task
 from streams.trees import without_encoder
@@ -123,6 +124,7 @@ class Version:
         self.threshold: float | None = manifest["gate"]["threshold"] if gate is not None else None
         self.model = model
         self.gate = gate
+        self.calibrator = Calibrator.of(manifest.get("calibration"))
         self._classes = np.array(task.classes, object)
         self._positions = _class_positions(task, model)
         self._gate_true = _position_of_true(gate) if gate is not None else 0
@@ -151,6 +153,13 @@ class Version:
 
     def predict(self, frame: pd.DataFrame) -> Answers:
         """The model's answers to the rows of a frame that `frame` made; needs one row or more."""
+        given = self._given(frame)
+        if self.calibrator is None:
+            return given
+        return calibrated(self.task, given, self.calibrator, self.decision_threshold)
+
+    def _given(self, frame: pd.DataFrame) -> Answers:
+        """The answers as the estimator gives them."""
         if self._fast_model is not None:
             total = self._fast_model(frame)
             if self.kind == "regression":
@@ -172,6 +181,20 @@ class Version:
         return Answers(
             self._classes[best], probabilities[np.arange(len(best)), best], probabilities
         )
+
+
+def calibrated(
+    task: Task, given: Answers, calibrator: Calibrator, threshold: float = 0.5
+) -> Answers:
+    """Answers with their probabilities set right; of a binary or multi-class task."""
+    if given.probabilities is None:
+        assert given.probability is not None
+        probability = calibrator(given.probability)
+        return Answers(probability >= threshold, probability)
+    probabilities = calibrator(given.probabilities)
+    best = probabilities.argmax(axis=1)
+    classes = np.array(task.classes, object)
+    return Answers(classes[best], probabilities[np.arange(len(best)), best], probabilities)
 
 
 def _logistic(total: Floats) -> Floats:

@@ -236,6 +236,7 @@ def version_of(task: Task, contents: Contents) -> Version:
         "dataset": dict(contents.dataset),
         "vocabularies": contents.vocabularies,
         "decision_threshold": contents.decision_threshold,
+        "calibration": contents.calibration,
         "gate": {"threshold": contents.threshold},
     }
     return Version(

@@ -18,6 +18,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from streams.calibration import Calibrator
 from streams.declaration import describe_value
 from streams.task import Task
 from streams.training.data import Dataset
@@ -52,7 +53,8 @@ class Choice:
     loss: its loss on validation; losses: of all by label, those fitted without the weights as
     ``<label> unweighted``; refused: why candidates could not be judged. baselines: the losses of
     what one would use without a model: ``majority``, the answer that ignores the input, and the
-    task's ``heuristic``, where it has one.
+    task's ``heuristic``, where it has one. calibrator: what sets its probabilities right, once
+    that is known; losses are without it.
     """
 
     candidate: Candidate
@@ -62,6 +64,12 @@ class Choice:
     losses: Mapping[str, float]
     refused: Mapping[str, str]
     baselines: Mapping[str, float]
+    calibrator: Calibrator | None = None
+
+    @property
+    def calibration(self) -> Mapping[str, Any] | None:
+        """What sets its probabilities right, as a manifest has it."""
+        return None if self.calibrator is None else self.calibrator.plain()
 
     @property
     def name(self) -> str:
@@ -80,7 +88,7 @@ class Choice:
 
     def answers(self, task: Task, frame: pd.DataFrame) -> Answers:
         """Its answers to the rows of a frame, as a version gives them. Raises FitError."""
-        return answers(task, self.model, frame)
+        return answers(task, self.model, frame, self.calibration)
 
     @property
     def beats_baseline(self) -> bool:

@@ -127,7 +127,7 @@ def _fitted_again(
     estimator = clone(champion.model)
     lessons = data.lessons(data.train, choice.stands) if weight_name(estimator) else None
     model = fit(task, estimator, *data.rows(data.train), lessons)
-    return answers(task, model, data.rows(asked)[0])
+    return answers(task, model, data.rows(asked)[0], champion.manifest.get("calibration"))
 
 
 def paired(policy: Comparison, apart: Difference, champion_loss: float) -> Paired:

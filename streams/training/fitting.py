@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,11 +89,16 @@ def weight_name(estimator: Any) -> str | None:
     return "sample_weight"
 
 
-def answers(task: Task, model: Any, frame: pd.DataFrame) -> Answers:
-    """A fitted estimator's answers, by the rules of serving. Raises FitError if it has none."""
+def answers(
+    task: Task, model: Any, frame: pd.DataFrame, calibration: Mapping[str, Any] | None = None
+) -> Answers:
+    """A fitted estimator's answers, by the rules of serving. Raises FitError if it has none.
+
+    calibration: what sets its probabilities right, as a manifest has it.
+    """
     try:
         with one_thread():
-            given = bare_version(task, model).predict(frame)
+            given = bare_version(task, model, calibration=calibration).predict(frame)
     except Exception as error:
         raise FitError(f"predicting failed: {type(error).__name__}: {error}") from error
     numbers = given.answer if given.probability is None else given.probability
@@ -103,7 +108,11 @@ def answers(task: Task, model: Any, frame: pd.DataFrame) -> Answers:
 
 
 def bare_version(
-    task: Task, model: Any, gate: Any | None = None, samples: pd.DataFrame | None = None
+    task: Task,
+    model: Any,
+    gate: Any | None = None,
+    samples: pd.DataFrame | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> Version:
     """Fitted estimators as a version without a bundle."""
     manifest = {
@@ -111,6 +120,7 @@ def bare_version(
         "dataset": {"id": ""},
         "vocabularies": {},
         "decision_threshold": 0.5,
+        "calibration": calibration,
         "gate": {"threshold": None},
     }
     return Version(task, manifest, model, gate, samples=samples)

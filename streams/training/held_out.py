@@ -52,7 +52,13 @@ def held_out(
     given = folds.join(after)
     known = data.judged(data.train)
     beyond = wrong_beyond(task, data.target[known], given.take(known))
-    return HeldOut(given, beyond, wrong(task, data.target, given, beyond))
+    return HeldOut(given, beyond, errors_of(task, data, given, beyond))
+
+
+def errors_of(task: Task, data: Dataset, given: Answers, beyond: float) -> Errors:
+    """Which of the answers to all rows are wrong."""
+    found: Errors = wrong(task, data.target, given, beyond)
+    return found
 
 
 def measures(

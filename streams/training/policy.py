@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from streams.training.behaviour import Behaviour
 from streams.training.behaviour import facts as behaviour_facts
+from streams.training.calibration_policy import Calibration
 from streams.training.check_policy import DataChecks
 from streams.training.comparison import Comparison
 from streams.training.search_policy import Search
@@ -34,7 +35,7 @@ class Training:
     search: for better settings of the candidates; none where it names no spaces.
     comparison: when a newcomer may follow the champion. behaviour: tests that each version must
         pass (`streams.training.behaviour`).
-    checks: what rows must be like to be trained on.
+    checks: what rows must be like to be trained on. calibration: how probabilities are set right.
     """
 
     weak_labels: WeakUse = "never"
@@ -45,6 +46,7 @@ class Training:
     comparison: Comparison = field(default_factory=Comparison)
     behaviour: Sequence[Behaviour] = ()
     checks: DataChecks = field(default_factory=DataChecks)
+    calibration: Calibration = field(default_factory=Calibration)
 
     def problems(
         self, follows_signals: bool, exploration: float, candidates: Mapping[str, Any]
@@ -53,6 +55,7 @@ class Training:
         these candidates."""
         yield from self.search.problems(candidates)
         yield from self.checks.problems()
+        yield from self.calibration.problems()
         if self.weak_labels not in get_args(WeakUse):
             yield f"training: weak_labels {self.weak_labels!r} is {_either(WeakUse)}"
         elif self.weak_labels != "never" and not follows_signals:

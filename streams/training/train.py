@@ -13,6 +13,7 @@ from streams.estimates.saved import Saved, fit_saved
 from streams.manifest import SAMPLES, Contents
 from streams.task import Task
 from streams.training import gating
+from streams.training.calibrating import calibrate
 from streams.training.candidates import CHAMPION, Candidate, Choice, candidates, choose
 from streams.training.checks import check
 from streams.training.data import Dataset, prepare
@@ -77,8 +78,12 @@ def train(
         choice = choose(task, data, pool, base, run, (0.25, 0.4))
         facts |= _selection(task, data, choice, found)
     with run.step("errors", 0.4) as facts:  # of the chosen one, on rows that it was not fitted on
-        held = held_out(task, data, choice, base, run, (0.4, 0.7))
+        held = held_out(task, data, choice, base, run, (0.4, 0.68))
         facts |= {"share": float(held.errors.mean())}
+    with run.step("calibration", 0.68) as facts:  # its probabilities set right, where that helps
+        right = calibrate(task, data, choice, held)
+        choice, held = right.choice, right.held
+        facts |= right.facts
     with run.step("gate", 0.7) as facts:  # the rehearsal's, which the figures are of
         gate = gating.rehearsed(task, data, held)
         report = gating.report(task, data, held, gate)
@@ -98,7 +103,7 @@ def train(
         estimates = _estimates(task, like, gate, given)
     with run.step("profile", 0.95) as facts:  # what was seen, for whoever compares with it
         if gate.estimator is not None:
-            version = bare_version(task, model, gate.estimator, _samples(data))
+            version = bare_version(task, model, gate.estimator, _samples(data), choice.calibration)
             report |= gating.pays(version, data, report)
         seen = profile(task, like, given.take(like.test))
         beyond = held.beyond
@@ -118,6 +123,7 @@ def train(
         model=model,
         gate=gate.estimator,
         threshold=gate.threshold,
+        calibration=choice.calibration,
         estimates=estimates,
         vocabularies=data.vocabularies,
         samples=_samples(data),
@@ -131,6 +137,7 @@ def train(
             "recipe": RECIPE,
             "checks": {"warnings": warned},
             "selection": _selection(task, data, choice, found),
+            "calibrated": right.facts,
         },
     )
     with run.step("verdict", 0.97) as facts:  # may it serve, and take the champion's place?
