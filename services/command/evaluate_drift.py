@@ -15,6 +15,9 @@ def drift(
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute: few draws of few streams, no peers.")
     ] = False,
+    times: Annotated[
+        int, typer.Option(min=1, metavar="N", help="N times as many draws, for narrower figures.")
+    ] = 1,
     as_json: JsonOption = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Renew the figures of this page.")
@@ -23,7 +26,7 @@ def drift(
     """Measure false alarms, delays and cost of Weir's detectors and of its peers'.
 
     river's detectors run here, alibi-detect and NannyML in environments of their own, made on the
-    first run. Some half an hour on two cores; stopped and run again it goes on where it was, by
+    first run. Some minutes on two quiet cores; stopped and run again it goes on where it was, by
     what it keeps in WEIR_HOME. The last line (with --json or --report) is one object {detector:
     {stream: {"false_alarms_per_million", "delay_median", "missed", "cpu_s_per_million"}}}, null
     where a figure has no meaning; "weir" is the whole policy, "weir_<kind>" its findings of a kind.
@@ -38,7 +41,9 @@ def drift(
     if report is not None and not report.is_file():
         raise CommandError(f"{report}: there is no such page", code=2)
     try:
-        found = compare(QUICK if quick else Plan(), note, current().home / "evaluate" / "drift")
+        found = compare(
+            (QUICK if quick else Plan()).times(times), note, current().home / "evaluate" / "drift"
+        )
         if report is not None:
             renew(report, found)
     except (EnvironmentFailed, FlightsError, ReportError) as error:

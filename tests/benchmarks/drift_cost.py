@@ -1,10 +1,16 @@
 """What looking for drift costs: a worker with it, one without, and the serving agent alone.
 
-    python -m tests.benchmarks.drift_cost [--rate 5000] [--seconds 20] [--rounds 3]
+    python -m tests.benchmarks.drift_cost [--rate 5000] [--seconds 20] [--rounds 3] [--samples]
 
-In one run on one broker, each on topics of its own, in turns; CPU time by the process's clock, so
-that other work on the machine matters little. The last line is one JSON object: CPU in µs a
-request, the least of the rounds, and what drift costs as a share of the serving agent's.
+In one run on one broker, each on topics of its own, in turns; CPU time by the process's clock. The
+last line is one JSON object: CPU in µs a request, the least of the rounds, and what drift costs as
+a share of the serving agent's.
+
+On a machine that others use, batches grow as the worker falls behind, and a request costs less the
+larger its batch: then two workers tell nothing of a difference. With --samples there is one, with
+drift, and py-spy says how often it was at drift and how often at serving; the last line is
+{"samples": of each layer, "drift_of_serving": share}. What transport and commits of drift's records
+cost is in no layer of the two.
 """
 
 from __future__ import annotations
@@ -12,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.bench import (
@@ -23,6 +31,7 @@ from tests.benchmarks.bench import (
     say,
     warm_up,
 )
+from tests.benchmarks.profile import record
 from tests.benchmarks.systems import Stage, System, fresh_stage
 
 VARIANTS = (
@@ -53,6 +62,31 @@ def cpu_us(stage: Stage, system: System, rate: int, seconds: float) -> float:
         return spent / latency.offered * 1e6
 
 
+LAYERS = {
+    "drift": ("streams/profiles.py", "streams/drifts.py"),
+    "serving": ("streams/serving.py",),
+}
+
+
+def samples(stage: Stage, folder: Path, rate: int, seconds: float) -> dict[str, int]:
+    """How often the worker with drift was seen at work, by layer."""
+    with stage.running(VARIANTS[0]) as running:
+        load = load_of(stage, running)
+        load.until_answered()
+        load.latency(WARM_UP_RATE, WARM_UP_S)
+        _wait_until_idle(running)
+        raw = folder / "drift_cost.raw"
+        record(running.children[0].pid, raw, partial(load.latency, rate, seconds))
+        running.check()
+        load.close()
+    seen: Counter[str] = Counter()
+    for line in raw.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        layers = [n for n, paths in LAYERS.items() if any(path in stack for path in paths)]
+        seen[layers[0] if layers else "other"] += int(count)
+    return dict(seen)
+
+
 def main() -> None:
     """Measure in turns."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -60,6 +94,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warm-up", type=float, default=30.0)
+    parser.add_argument("--samples", action="store_true")
     chosen = parser.parse_args()
     found: dict[str, list[float]] = {system.name: [] for system in VARIANTS}
     with (
@@ -67,6 +102,11 @@ def main() -> None:
         fresh_stage(Path(folder)) as stage,
     ):
         warm_up(stage, chosen.warm_up)
+        if chosen.samples:
+            seen = samples(stage, Path(folder), chosen.rate, chosen.seconds)
+            share = seen.get("drift", 0) / max(seen.get("serving", 0), 1)
+            print(json.dumps({"samples": seen, "drift_of_serving": round(share, 3)}))
+            return
         for _ in range(chosen.rounds):
             for system in VARIANTS:
                 took = cpu_us(stage, system, chosen.rate, chosen.seconds)

@@ -8,15 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.evaluate.drift.comparison import NONE, Found, streams
+from services.evaluate.drift.jobs import OF_KIND
 from services.evaluate.drift.judge import Judged
 from services.evaluate.environments import ROOT, python_of, run
 from services.evaluate.report import ReportError
-from streams.drift.finding import KINDS as FINDINGS
 
 BEGIN, END = "<!-- weir evaluate drift: begin -->", "<!-- weir evaluate drift: end -->"
 DRAWING = Path(__file__).parents[1] / "drawing"
 IMAGE = "images/drift.svg"
-KINDS = {f"weir_{kind}": kind for kind in FINDINGS}
 
 
 def section(found: Found) -> str:
@@ -32,7 +31,7 @@ def section(found: Found) -> str:
 
 
 def _detectors(found: Found) -> list[str]:
-    return [name for name in found.judged if name not in KINDS]
+    return [name for name in found.judged if name not in OF_KIND]
 
 
 def _table(found: Found, names: list[str], cell: object, title: str) -> str:
@@ -56,9 +55,9 @@ def _table(found: Found, names: list[str], cell: object, title: str) -> str:
 def _kinds(judged: Mapping[str, Mapping[str, Judged]], stream: str) -> str:
     """Kinds of Weir's findings on a stream, the ones most often first to be seen."""
     seen = {
-        KINDS[name]: len(by[stream].delays) or by[stream].false
+        OF_KIND[name]: len(by[stream].delays) or by[stream].false
         for name, by in judged.items()
-        if name in KINDS and stream in by
+        if name in OF_KIND and stream in by
     }
     return ", ".join(sorted(seen, key=lambda kind: -seen[kind])[:3])
 
