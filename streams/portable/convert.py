@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from streams.portable.encoding import Frame
-from streams.portable.estimators import probabilities, values
+from streams.portable.estimators import linked, probabilities, values
 from streams.portable.graph import Graph, NotConvertible
 from streams.portable.inputs import CODES, FACTS, GATE, NUMBERS, PROBABILITIES, VALUE, Inputs
 from streams.task import Task
@@ -25,6 +25,9 @@ from streams.task import Task
 
 def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = None) -> bytes:
     """The ONNX form of a fitted model, and of a gate (None: without).
+
+    A model may be several regressions whose answers are log odds (``trees`` and ``classes_``, as of
+    `services.export.forms.Student`).
 
     samples: some rows of the version's frame; their types tell the categories. The columns of
     ``probabilities`` are the model's classes in its own order. Raises NotConvertible.
@@ -37,11 +40,12 @@ def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = No
     frame = Frame(inputs, [feature.name for feature in task.inputs], samples)
     try:
         if task.kind == "regression":
-            graph.output(values(graph, model, frame), VALUE, 1)
+            graph.output(_answered(graph, model, frame), VALUE, 1)
             classes: Sequence[Any] = ()
         else:
             classes = [name if isinstance(name, str) else bool(name) for name in model.classes_]
-            graph.output(probabilities(graph, model, frame), PROBABILITIES, len(classes))
+            given = _shared(graph, model, frame)
+            graph.output(given, PROBABILITIES, len(classes))
         if gate is not None:
             of_true = graph.constant(1, np.int64)
             scores = graph.op("Gather", probabilities(graph, gate, frame), of_true, axis=1)
@@ -60,3 +64,18 @@ def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = No
         "classes": list(classes),
     }
     return graph.model({FACTS: json.dumps(facts)})
+
+
+def _answered(graph: Graph, model: Any, frame: Frame) -> str:
+    parts = getattr(model, "trees", None)
+    return values(graph, model if parts is None else parts[0], frame)
+
+
+def _shared(graph: Graph, model: Any, frame: Frame) -> str:
+    """Probabilities of a classifier, or of regressions that answer with its log odds."""
+    parts = getattr(model, "trees", None)
+    if parts is None:
+        return probabilities(graph, model, frame)
+    totals = [values(graph, part, frame) for part in parts]
+    total = totals[0] if len(totals) == 1 else graph.op("Concat", *totals, axis=1)
+    return linked(graph, model, total)

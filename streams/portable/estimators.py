@@ -60,7 +60,7 @@ def probabilities(graph: Graph, estimator: Any, given: Given) -> str:
     if isinstance(estimator, CalibratedClassifierCV):
         return calibrated(graph, estimator, given, probabilities, margins)
     if type(estimator) in (LogisticRegression, HistGradientBoostingClassifier):
-        return _linked(graph, estimator, margins(graph, estimator, given))
+        return linked(graph, estimator, margins(graph, estimator, given))
     if type(estimator) in (*_FORESTS, *_TREES):
         return _forest(graph, estimator, matrix(graph, given), classifier=True)
     return _embedded(graph, estimator, given, at=1)
@@ -105,7 +105,7 @@ def _last(graph: Graph, estimator: Any, given: Given) -> tuple[Any, Given]:
     return estimator, given
 
 
-def _linked(graph: Graph, estimator: Any, total: str) -> str:
+def linked(graph: Graph, estimator: Any, total: str) -> str:
     """Log odds (rows, 1), or scores by class, as probabilities."""
     if len(estimator.classes_) > 2:
         return graph.op("Softmax", total, axis=1)

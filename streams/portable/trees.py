@@ -174,8 +174,9 @@ def boosted(graph: Graph, model: Any, categories: Sequence[Coded], numbers: str 
         first.append(start)
         start += len(table)
         if table:
-            answers = graph.constant(np.stack(list(table.values()), axis=1))
-            parts.append(graph.op("Gather", answers, coded.codes, axis=0))
+            # One byte each: the answers of a hundred airports to hundreds of splits are many.
+            answers = graph.constant(np.stack(list(table.values()), axis=1), np.uint8)
+            parts.append(graph.op("Cast", graph.op("Gather", answers, coded.codes, axis=0), to=11))
     matrix = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
     # 3. The trees over its columns.
     order = [{key: at for at, key in enumerate(table)} for table in tables]
