@@ -119,7 +119,7 @@ def _export(
     few = samples(loaded.manifest, task)
     # Beside scikit-learn as it serves without ONNX, whatever was chosen for this version.
     plain = Version(task, loaded.manifest, loaded.model, loaded.gate, samples=few)
-    data = convert(task, loaded.model, few, loaded.gate)
+    data = convert(task, loaded.model, few, loaded.gate, loaded.calibrator)
     parity = compare(plain, Session(data), rows.judged)
     if not parity.holds:
         raise CommandError(
@@ -164,7 +164,8 @@ def _smaller(version: Any, rows: Rows, data: bytes, quantise: bool, distil: bool
         for share in FEWER:
             fewer = with_fewer_trees(version.model, share)
             if fewer is not None:
-                smaller = rounded(convert(task, fewer, few, version.gate))
+                whole = convert(task, fewer, few, version.gate, version.calibrator)
+                smaller = rounded(whole)
                 found.append(Form.onnx(f"float32, {share:.0%} of the trees", version, smaller))
         found.append(Form.onnx("float32", version, rounded(data)))
     if distil:

@@ -1,13 +1,14 @@
-"""scikit-learn's calibration of classifiers as ONNX: sigmoid, isotonic and temperature."""
+"""Calibration as ONNX: scikit-learn's, and a version's own (`streams.calibration`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 
+from streams.calibration import LEAST, Calibrator
 from streams.portable.encoding import Given
 from streams.portable.graph import Graph, NotConvertible
 
@@ -42,6 +43,38 @@ def calibrated(
     if len(parts) == 1:
         return total
     return graph.op("Div", total, graph.constant(float(len(parts))))
+
+
+def corrected(graph: Graph, calibrator: Calibrator, given: str, order: Sequence[int] | None) -> str:
+    """Probabilities (rows, classes) set right as a version does it.
+
+    order: of each column its place among the task's classes; None of a binary task, whose second
+    column is that of true.
+    """
+    if order is None:
+        return _both(graph, _corrected(graph, calibrator, graph.columns(given, [1]), 0))
+    if calibrator.method == "temperature":
+        least = graph.op("Max", given, graph.constant(LEAST))
+        times = graph.constant(float(calibrator.slope[0]))
+        return graph.op("Softmax", graph.op("Mul", graph.op("Log", least), times), axis=1)
+    each = [
+        _corrected(graph, calibrator, graph.columns(given, [at]), k) for at, k in enumerate(order)
+    ]
+    found = graph.op("Concat", *each, axis=1)
+    total = graph.op("ReduceSum", found, graph.constant([1], np.int64), keepdims=1)
+    return graph.op("Div", found, total)
+
+
+def _corrected(graph: Graph, calibrator: Calibrator, column: str, k: int) -> str:
+    if calibrator.method == "isotonic":
+        return _interpolated(graph, calibrator.x[k], calibrator.y[k], column)
+    ends = graph.constant(LEAST), graph.constant(1 - LEAST)
+    p = graph.op("Min", graph.op("Max", column, ends[0]), ends[1])
+    odds = graph.op("Log", graph.op("Div", p, graph.op("Sub", graph.constant(1.0), p)))
+    total = graph.op("Mul", odds, graph.constant(float(calibrator.slope[k])))
+    if calibrator.method == "sigmoid":
+        total = graph.op("Add", total, graph.constant(float(calibrator.intercept[k])))
+    return graph.op("Sigmoid", total)
 
 
 def _one(graph: Graph, one: Any, told: str, classes: int, logits: bool) -> str:
@@ -92,7 +125,7 @@ def _interpolated(graph: Graph, at: Any, values: Any, column: str) -> str:
     else:
         counted = graph.op("Cast", below, to=7)  # 7: int64
         stretch = graph.op("ReduceSum", counted, graph.constant([1], np.int64), keepdims=0)
-    slope = np.diff(values) / np.diff(at)
+    slope = np.diff(values) / np.where(np.diff(at) > 0, np.diff(at), np.inf)
     table = np.stack([at[:-1], values[:-1], slope], axis=1)
     found = graph.op("Gather", graph.constant(table), stretch, axis=0)
     start, level, steep = (graph.columns(found, [column_]) for column_ in range(3))

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from streams.calibration import Calibrator
+from streams.portable.calibrated import corrected
 from streams.portable.encoding import Frame
 from streams.portable.estimators import linked, probabilities, values
 from streams.portable.graph import Graph, NotConvertible
@@ -23,8 +25,16 @@ from streams.portable.inputs import CODES, FACTS, GATE, NUMBERS, PROBABILITIES, 
 from streams.task import Task
 
 
-def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = None) -> bytes:
+def convert(
+    task: Task,
+    model: Any,
+    samples: pd.DataFrame,
+    gate: Any | None = None,
+    calibrator: Calibrator | None = None,
+) -> bytes:
     """The ONNX form of a fitted model, and of a gate (None: without).
+
+    calibrator: the version's, where the file is to give its probabilities; None: the estimator's.
 
     A model may be several regressions whose answers are log odds (``trees`` and ``classes_``, as of
     `services.export.forms.Student`).
@@ -45,6 +55,8 @@ def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = No
         else:
             classes = [name if isinstance(name, str) else bool(name) for name in model.classes_]
             given = _shared(graph, model, frame)
+            if calibrator is not None:
+                given = corrected(graph, calibrator, given, _order(task, classes))
             graph.output(given, PROBABILITIES, len(classes))
         if gate is not None:
             of_true = graph.constant(1, np.int64)
@@ -62,8 +74,18 @@ def convert(task: Task, model: Any, samples: pd.DataFrame, gate: Any | None = No
         "numbers": list(inputs.numbers),
         "codes": list(inputs.codes),
         "classes": list(classes),
+        "calibrated": calibrator is not None or hasattr(model, "trees"),
     }
     return graph.model({FACTS: json.dumps(facts)})
+
+
+def _order(task: Task, classes: Sequence[Any]) -> list[int] | None:
+    """Of each of the model's classes the place among the task's; None of a binary task."""
+    if task.kind == "binary":
+        return None
+    if len(classes) < len(task.classes):
+        raise NotConvertible("calibration of a model that has not met all classes")
+    return [task.classes.index(str(name)) for name in classes]
 
 
 def _answered(graph: Graph, model: Any, frame: Frame) -> str:

@@ -76,7 +76,10 @@ def compare(version: Version, session: Session, rows: pd.DataFrame) -> Parity:
 
 def in_onnx(version: Version, session: Session) -> Version:
     """The same version, its model asked in its ONNX form."""
-    return Version(version.task, version.manifest, version.model, version.gate, portable=session)
+    manifest = dict(version.manifest)
+    if session.calibrated:  # its probabilities are set right already
+        manifest.pop("calibration", None)
+    return Version(version.task, manifest, version.model, version.gate, portable=session)
 
 
 def _off(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:

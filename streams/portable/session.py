@@ -19,7 +19,8 @@ Floats = npt.NDArray[np.float64]
 class Session:
     """A loaded ONNX file. It is data, not code: operators of ONNX alone, none of others.
 
-    classes: the classes of ``predict_proba``'s columns, in the model's order.
+    calibrated: whether its probabilities are the version's (else: its estimator's).
+    classes_: the classes of ``predict_proba``'s columns, in the model's order.
     """
 
     def __init__(self, data: bytes, threads: int = 1) -> None:
@@ -33,6 +34,7 @@ class Session:
         facts = json.loads(self._session.get_modelmeta().custom_metadata_map[FACTS])
         self._inputs = Inputs(facts["numbers"], facts["codes"])
         self.classes_: Sequence[Any] = facts["classes"]
+        self.calibrated: bool = facts["calibrated"]
         self.has_gate = GATE in {output.name for output in self._session.get_outputs()}
 
     def predict_proba(self, frame: pd.DataFrame) -> Floats:

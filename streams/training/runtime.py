@@ -101,6 +101,7 @@ def _version(task: Task, contents: Contents, **how: Any) -> Version:
         "dataset": contents.dataset,
         "vocabularies": contents.vocabularies,
         "decision_threshold": contents.decision_threshold,
+        "calibration": contents.calibration,
         "gate": {"threshold": contents.threshold},
     }
     return Version(task, manifest, contents.model, **how)

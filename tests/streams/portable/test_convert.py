@@ -193,6 +193,30 @@ def test_the_gate_is_in_the_file_where_it_is_wanted(task: Task) -> None:
     assert parity.largest < 1e-12
 
 
+CALIBRATIONS: list[tuple[Task, dict[str, Any]]] = [
+    (TUMOUR, {"method": "temperature", "slope": [0.7]}),
+    (TUMOUR, {"method": "sigmoid", "slope": [1.3], "intercept": [-0.2]}),
+    (TUMOUR, {"method": "isotonic", "x": [[0.1, 0.4, 0.4, 0.9]], "y": [[0.0, 0.2, 0.3, 1.0]]}),
+    (WINE, {"method": "temperature", "slope": [0.6]}),
+    (WINE, {"method": "sigmoid", "slope": [1.3, 0.8, 1.0], "intercept": [-0.2, 0.1, 0.0]}),
+    (WINE, {"method": "isotonic", "x": [[0.0, 1.0]] * 3, "y": [[0.1, 0.9], [0.0, 0.8], [0.2, 1]]}),
+]
+
+
+@pytest.mark.parametrize(("task", "calibration"), CALIBRATIONS)
+def test_a_versions_own_calibration_is_in_the_file(task: Task, calibration: Any) -> None:
+    rows = data(task.name)
+    model = fit(task, next(iter(task.candidates.values())), rows.frame, rows.target)
+    few = rows.frame.head(16)
+    version = bare_version(task, model, samples=few, calibration=calibration)
+    for calibrator in (version.calibrator, None):  # in the file, or after it
+        session = Session(convert(task, model, few, calibrator=calibrator))
+        assert session.calibrated == (calibrator is not None)
+        parity = compare(version, session, rows.frame)
+        assert parity.holds
+        assert parity.largest < 1e-9
+
+
 class Unknown(LogisticRegression):  # type: ignore[misc]
     """An estimator of the user's own."""
 
