@@ -19,6 +19,7 @@ from services.console.live import Live
 from services.console.retraining import Ask, Retraining
 from services.console.schema_api import SchemaApi
 from services.console.tail import Tail
+from services.console.training import TrainingProgress
 from services.contract import Contract
 from services.deployment import current, current_contract
 from services.labelling.opening import open_queue
@@ -51,6 +52,7 @@ def main() -> int:
                 SchemaApi(settings.home),
                 Labels(open_queue(settings, contract)),
                 Retraining(_asking(settings, contract), settings.retrain_token.get_secret_value()),
+                TrainingProgress(settings.home),
             ),
             log_config=None,
             access_log=False,

@@ -22,6 +22,7 @@ from services.console.history import History, HistoryError
 from services.console.labelling import Labels
 from services.console.retraining import Retraining
 from services.console.schema_api import SchemaApi
+from services.console.training import TrainingProgress
 
 STATIC = Path(__file__).parent / "static"
 
@@ -43,7 +44,12 @@ HEADERS = {
 
 
 def application(
-    feed: Feed, history: History, schemas: SchemaApi, labels: Labels, retraining: Retraining
+    feed: Feed,
+    history: History,
+    schemas: SchemaApi,
+    labels: Labels,
+    retraining: Retraining,
+    training: TrainingProgress,
 ) -> Starlette:
     """The application; makes the feed's frames as long as it lives."""
     streams = 0
@@ -109,6 +115,7 @@ def application(
             Route("/api/drift", drift),
             *labels.routes(),
             *retraining.routes(),
+            *training.routes(),
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

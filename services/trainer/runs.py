@@ -159,6 +159,7 @@ class Journalled(Run):
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
     def _forget_old(self) -> None:
-        found = sorted(self._folder.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        folders = [path for path in self._folder.parent.iterdir() if path.is_dir()]
+        found = sorted(folders, key=lambda path: path.stat().st_mtime_ns)
         for path in found[:-MOST]:
             shutil.rmtree(path, ignore_errors=True)

@@ -21,6 +21,7 @@ from services.projection.follower import Projection
 from services.projection.places import NONE
 from services.registry import Publisher, RegistryError, now_ms, read_roles
 from services.trainer.events import ASKED, Event, first_event
+from services.trainer.journal import write_progress
 from services.trainer.snapshot import Stopped, ends_at
 from services.trainer.training import Workshop, work_on
 from streams.codecs import codecs
@@ -214,6 +215,10 @@ class Trainer:
     def _progress(self, phase: str, done: float) -> None:
         self.state.phase, self.state.done = phase, done
         PROGRESS.set(done)
+        try:
+            write_progress(self._settings.home, self.state.event_id, phase, done, now_ms())
+        except OSError as error:  # a full disk: the page shows less
+            log.warning("the progress cannot be shown", error=str(error))
         log.info("progress", phase=phase, done=round(done, 2), event_id=self.state.event_id)
 
     def _connected(self, make: Callable[[], Any]) -> Any:

@@ -36,7 +36,7 @@ class DataChecks:
     label_shift: float = 0.3
     duplicates: float = 0.05
     known_before: float = 0.01
-    leak: float = 0.995
+    leak: float = 0.999
 
     def problems(self) -> Iterator[str]:
         """What is wrong with it."""

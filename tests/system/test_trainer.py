@@ -19,12 +19,15 @@ from services.contract import Contract
 from services.registry import read_roles, request_retrain
 from services.supervisor.child import Child
 from services.trainer.events import Event
+from services.trainer.journal import folder_of, read_journal
 from services.trainer.rows import collect
-from streams.bundle import bundle_info, load_bundle
+from services.trainer.runs import KEPT
+from streams.bundle import bundle_info, load_bundle, save_bundle
 from streams.codecs import codecs
 from streams.settings import Settings
 from streams.task import Task, load_task
 from streams.training.data import prepare
+from streams.training.train import train
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
 from tests.small_tasks import tumour_task, tumours, two_eras
@@ -53,10 +56,12 @@ Tumour = tumour_task(name={name!r}, partitions=3, history=history)
 class RunningTrainer:
     """``python -m services.trainer`` for one task in a home of its own."""
 
-    def __init__(self, home: Path, broker: RunningBroker, clickhouse_port: int) -> None:
+    def __init__(
+        self, home: Path, broker: RunningBroker, clickhouse_port: int, text: str = TASK_FILE
+    ) -> None:
         name = f"tumour_{uuid.uuid4().hex[:8]}"
         file = home / "task.py"
-        file.write_text(TASK_FILE.format(name=name))
+        file.write_text(text.format(name=name))
         self.task: Task = tumour_task(name=name, partitions=3)
         self.settings = Settings(
             home=home,
@@ -131,20 +136,88 @@ def test_a_first_version_is_trained_from_the_history(trainer: RunningTrainer) ->
     assert read_roles(trainer.settings, trainer.task).records == {record.version: record}
 
 
-def test_a_trainer_killed_while_it_trains_repeats_the_event(trainer: RunningTrainer) -> None:
-    hold = trainer.settings.home / "hold"
+HELD_TASK_FILE = (
+    TASK_FILE.rpartition("Tumour =")[0]
+    + """
+from sklearn.base import BaseEstimator, ClassifierMixin
+from tests.small_tasks import TUMOUR
+
+HOLD_FIT, WAITS = (Path(__file__).with_name(name) for name in ("hold-fit", "waits"))
+
+class Waits(ClassifierMixin, BaseEstimator):
+    def fit(self, frame, target):
+        WAITS.touch()
+        while HOLD_FIT.exists():
+            time.sleep(0.01)
+        raise RuntimeError("no candidate at all")
+
+    def predict_proba(self, frame):
+        raise NotImplementedError
+
+candidates = dict(TUMOUR.candidates, waits=Waits())
+Tumour = tumour_task(name={name!r}, partitions=3, history=history, candidates=candidates)
+"""
+)
+
+
+@pytest.fixture
+def held_trainer(tmp_path: Path, broker: RunningBroker) -> Iterator[RunningTrainer]:
+    running = RunningTrainer(tmp_path, broker, clickhouse_port=1, text=HELD_TASK_FILE)
+    yield running
+    if not running.process.has_ended():
+        running.process.kill()
+        running.process.wait()
+
+
+def test_a_trainer_killed_in_any_step_goes_on_and_registers_once(
+    held_trainer: RunningTrainer,
+) -> None:
+    trainer, home = held_trainer, held_trainer.settings.home
+    hold, hold_fit, waits = (home / name for name in ("hold", "hold-fit", "waits"))
     hold.touch()
+    hold_fit.touch()
+
+    def killed_when(reached: Callable[[], bool]) -> None:
+        trainer.start()
+        trainer.wait(reached)
+        trainer.process.kill()
+        trainer.process.wait()
+        assert not read_roles(trainer.settings, trainer.task).records
+
+    def steps(event_id: str) -> list[str]:
+        return [line["step"] for line in read_journal(home, event_id)]
+
+    # While it reads the rows; while it fits, with two candidates done; anywhere after the errors.
+    killed_when(lambda: any(p["phase"] == "snapshot" for p in trainer.lines("progress")))
+    hold.unlink()
+    killed_when(waits.exists)
+    event_id = str(trainer.lines("training")[0]["event_id"])
+    assert steps(event_id)[-1] == "search"
+    hold_fit.unlink()
     trainer.start()
-    trainer.wait(lambda: any(p["phase"] != "idle" for p in trainer.lines("progress")))
+    trainer.wait(lambda: "errors" in steps(event_id))
     trainer.process.kill()
     trainer.process.wait()
-    assert read_roles(trainer.settings, trainer.task).champion is None
-    hold.unlink()
     trainer.start()
+    kept = folder_of(home, event_id) / KEPT
     trainer.wait(lambda: bool(read_roles(trainer.settings, trainer.task).records))
-    trainer.wait(lambda: trainer.lines("progress")[-1]["phase"] == "idle")
-    (record,) = read_roles(trainer.settings, trainer.task).records.values()
-    assert record.role == "champion"
+    trainer.wait(lambda: not kept.exists())  # the event is answered: nobody goes on with it
+
+    stored = read_all(trainer.settings.bootstrap, f"{trainer.task.name}.models", 1)
+    codec = codecs(trainer.task)["model"]
+    (record,) = [codec.read(message.value()) for message in stored]
+    assert (record["role"], record["event_id"]) == ("champion", event_id)
+    candidates = [line for line in read_journal(home, event_id) if line["step"] == "candidates"]
+    assert all(line["facts"]["kept_by_an_earlier_attempt"] == 2 for line in candidates)
+
+    # The same version as where nothing was killed, file by file.
+    task = load_task(trainer.settings.task)
+    assert task.history is not None
+    undisturbed = train(task, task.history(), event_id).contents
+    info = save_bundle(home / "undisturbed", task, undisturbed, KEY.encode())
+    assert record["version"] == info.id
+    saved = bundle_info(trainer.settings.artifacts / record["bundle"]).manifest["files"]
+    assert {name: saved[name] for name in info.manifest["files"]} == info.manifest["files"]
 
 
 def test_records_that_are_no_retrain_events_are_passed_over(trainer: RunningTrainer) -> None:

@@ -6,6 +6,7 @@ import * as format from "./format.js";
 import * as now from "./now.js";
 import * as quality from "./quality.js";
 import * as system from "./system.js";
+import * as training from "./training.js";
 import { champion, showAlerts, showLetters, showProcesses, showShares, showVersions } from "./tables.js";
 
 const SILENT_MS = 6000; // a tick comes each second: after this long something is wrong
@@ -22,6 +23,7 @@ const on = {
     quality.start(hello);
     drift.start();
     system.start();
+    training.start();
   },
   tick(tick) {
     last = tick;
@@ -29,6 +31,7 @@ const on = {
     quality.tick(tick);
     drift.tick();
     system.tick();
+    training.tick();
     showShares(tick.figures.by_version);
     showProcesses(tick.processes);
     banner("banner-kafka", !tick.kafka.ok && `${capital(tick.kafka.message)}.`);

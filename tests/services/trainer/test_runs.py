@@ -13,11 +13,14 @@ from sklearn.dummy import DummyClassifier
 from services.trainer.journal import JOURNAL, MOST, folder_of, read_journal
 from services.trainer.runs import KEPT, Journalled
 from services.trainer.snapshot import Stopped
-from streams.task import Task
+from streams.bundle import save_bundle
+from streams.task import Search, Task, Training
 from streams.training.data import prepare
 from streams.training.fitting import answers, fit
+from streams.training.run import UNWATCHED
+from streams.training.train import train
 from streams.version import Answers
-from tests.small_tasks import DIABETES, TUMOUR, WINE
+from tests.small_tasks import DIABETES, TUMOUR, WINE, tumour_task, tumours
 
 
 def journalled(home: Path, event: str = "e1", stop: threading.Event | None = None) -> Journalled:
@@ -130,3 +133,22 @@ def test_the_journal_tells_what_an_earlier_attempt_had_done(tmp_path: Path) -> N
     assert line["facts"] == {"tried": 1, "kept_by_an_earlier_attempt": 1}
     run.answered()
     assert run.found({"trial": 1}, lambda: {"loss": 0.6}) == {"loss": 0.6}  # nothing is kept
+
+
+def test_two_runs_on_one_event_give_the_same_bundle_to_the_last_byte(tmp_path: Path) -> None:
+    search = Search(
+        spaces={"trees": {"max_iter": [3, 10], "max_leaf_nodes": [4, 8, 15]}}, budget=2.0
+    )
+    task = tumour_task(
+        training=Training(search=search), defer_budget=0.0
+    )  # a gate's cost is measured
+    saved = []
+    for number, run in enumerate([UNWATCHED, journalled(tmp_path), journalled(tmp_path)]):
+        contents = train(task, tumours(), "e1", run=run).contents
+        saved.append(save_bundle(tmp_path / str(number), task, contents, b"key"))
+    assert len({info.id for info in saved}) == 1
+    assert len({info.sha256 for info in saved}) == 1
+    kept = [
+        line["facts"].get("kept_by_an_earlier_attempt", 0) for line in read_journal(tmp_path, "e1")
+    ]
+    assert sum(kept) > 7  # the second read its settings, candidates and folds
