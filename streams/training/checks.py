@@ -19,7 +19,7 @@ import pandera.pandas as pa
 from schemas.features import Boolean, Category, Feature, Integer, Number
 from streams.task import Task
 from streams.training.check_policy import WARNS_AT, DataChecks
-from streams.training.data import EVENT_TIME, REQUEST_ID, WEAK
+from streams.training.data import EVENT_TIME, REQUEST_ID, STANDS_FOR, WEAK
 from streams.training.errors import DataError
 from streams.training.leakage import skills
 
@@ -75,12 +75,13 @@ def _findings(
     yield from _by_schema(task, policy, clean)
     yield from _of_times(task, policy, table, asked_at_ms)
     yield from _twice(task, policy, table)
+    each = _standing(table)
     for feature in task.inputs:
         if feature.name in clean:
             before = profile.get("features", {}).get(feature.name, {})
-            yield from _missing(policy, feature, clean[feature.name], before)
+            yield from _missing(policy, feature, clean[feature.name], each, before)
     if task.target.name in clean:
-        yield from _labels(task, policy, clean[task.target.name], profile.get("target", {}))
+        yield from _labels(task, policy, clean[task.target.name], each, profile.get("target", {}))
         yield from _leaks(task, policy, clean)
 
 
@@ -259,12 +260,30 @@ def _twice(task: Task, policy: DataChecks, table: pd.DataFrame) -> Iterator[Find
         yield Finding(text, again.mean() > policy.duplicates)
 
 
+def _standing(table: pd.DataFrame) -> pd.Series:
+    """How many requests each row stands for, as in a profile: weak labels for none.
+
+    All the same where that would leave nothing.
+    """
+    n = len(table)
+    numbers = pd.to_numeric(table[STANDS_FOR], errors="coerce") if STANDS_FOR in table else None
+    each = np.ones(n) if numbers is None else numbers.fillna(0.0).to_numpy(np.float64)
+    if WEAK in table:
+        each = np.where(table[WEAK].to_numpy(bool), 0.0, each)
+    usable = np.isfinite(each).all() and (each >= 0).all() and each.sum() > 0
+    return pd.Series(each if usable else np.ones(n))
+
+
 def _missing(
-    policy: DataChecks, feature: Feature, values: pd.Series, before: Mapping[str, Any]
+    policy: DataChecks,
+    feature: Feature,
+    values: pd.Series,
+    each: pd.Series,
+    before: Mapping[str, Any],
 ) -> Iterator[Finding]:
     """Of a feature that may be null: is it missing more often than it was? One value alone?"""
-    missing = float(values.isna().mean())
-    if missing == 1:
+    missing = float(np.average(values.isna(), weights=each))
+    if values.isna().all():
         yield Finding(
             f"feature {feature.name!r} is null in all rows: nothing is learned from it", False
         )
@@ -281,20 +300,23 @@ def _missing(
 
 
 def _labels(
-    task: Task, policy: DataChecks, labels: pd.Series, before: Mapping[str, Any]
+    task: Task, policy: DataChecks, labels: pd.Series, each: pd.Series, before: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """How many labels would have to be others for the champion's shares."""
     known = labels[labels.notna()]
-    if not before.get("shares") or known.empty:
+    each = each[labels.notna()]
+    if not before.get("shares") or each.sum() == 0:
         return
+    each = each / each.sum()
     if task.kind == "regression":
         edges, was = np.array(before["edges"]), np.array(before["shares"])
-        counts = np.bincount(np.searchsorted(edges, known, side="right"), minlength=len(was))
-        moved = float(np.abs(counts / len(known) - was).sum() / 2)
-        facts = f"their mean is {known.mean():.4g}, {before['mean']:.4g} in the champion's"
+        found = np.searchsorted(edges, known, side="right")
+        moved = float(np.abs(np.bincount(found, each, len(was)) - was).sum() / 2)
+        mean = float(np.average(known, weights=each))
+        facts = f"their mean is {mean:.4g}, {before['mean']:.4g} in the champion's"
     else:
         names = known.map({1.0: "true", 0.0: "false"}) if task.kind == "binary" else known
-        now = names.value_counts(normalize=True)
+        now = each.groupby(names).sum()
         both = sorted({*now.index, *before["shares"]})
         gaps = {name: float(now.get(name, 0.0)) - before["shares"].get(name, 0.0) for name in both}
         moved = sum(abs(gap) for gap in gaps.values()) / 2

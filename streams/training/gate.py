@@ -188,13 +188,21 @@ def out_of_fold(
     return joined.take(order)
 
 
-def wrong_beyond(task: Task, target: npt.NDArray[Any], held_out: Answers) -> float:
-    """The error above which a regression's answer counts as wrong; 0 for the other kinds."""
+def wrong_beyond(
+    task: Task, target: npt.NDArray[Any], held_out: Answers, weight: Floats | None = None
+) -> float:
+    """The error above which a regression's answer counts as wrong; 0 for the other kinds.
+
+    weight: (n,), how much each row counts; None: all the same.
+    """
     if not isinstance(task.target, Regression):
         return 0.0
     if task.target.wrong_beyond is not None:
         return task.target.wrong_beyond
-    return float(np.quantile(np.abs(held_out.answer - target), LARGEST))
+    off = np.abs(held_out.answer - target)
+    if weight is None:
+        return float(np.quantile(off, LARGEST))
+    return float(np.quantile(off, LARGEST, weights=weight, method="inverted_cdf"))
 
 
 class _NoModel:

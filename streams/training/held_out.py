@@ -51,7 +51,7 @@ def held_out(
     after = choice.answers(task, data.rows(slice(data.train.stop, None))[0])
     given = folds.join(after)
     known = data.judged(data.train)
-    beyond = wrong_beyond(task, data.target[known], given.take(known))
+    beyond = wrong_beyond(task, data.target[known], given.take(known), data.weights(known))
     return HeldOut(given, beyond, errors_of(task, data, given, beyond))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streams.declaration import declaration
 from streams.task import Category, DataChecks, Number, Task, TaskError, Training
 from streams.training.checks import ChecksFailed, check
-from streams.training.data import WEAK, prepare
+from streams.training.data import STANDS_FOR, WEAK, prepare
 from streams.training.profile import answers_of, profile
 from streams.training.train import train
 from streams.version import Answers
@@ -175,6 +175,19 @@ def test_labels_that_are_quite_others_than_the_champions_are_refused(
     said = failure(task, table, profile=before)
     assert "of the labels have moved" in said
     assert says in said
+
+
+def test_rows_are_compared_with_the_champions_as_the_requests_that_they_stand_for() -> None:
+    before = profile(TUMOUR, prepare(TUMOUR, tumours()), Answers(prepare(TUMOUR, tumours()).target))
+    rare = tumours().query("benign or request_id.str.endswith('7')")  # a tenth of the malignant
+    assert "of the labels have moved" in failure(TUMOUR, rare, profile=before)
+    fair = rare.assign(**{STANDS_FOR: np.where(rare["benign"], 1.0, 10.0)})
+    assert check(TUMOUR, fair, before) == []
+    # Weak labels speak for nobody: all of these are wrong.
+    wrong = tumours().assign(benign=False, request_id=lambda t: t["request_id"] + "-weak")
+    wrong["event_time"] += pd.Timedelta("1min")
+    weak = pd.concat([tumours().assign(**{WEAK: False}), wrong.assign(**{WEAK: True})])
+    assert not any("labels" in warning for warning in check(TUMOUR, weak, before))
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "regression"])

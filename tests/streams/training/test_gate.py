@@ -91,6 +91,9 @@ def test_the_largest_tenth_of_a_regressions_errors_counts_as_wrong() -> None:
     truth, given_ = np.zeros(100), Answers(np.arange(100.0))
     beyond = wrong_beyond(DIABETES, truth, given_)
     assert wrong(DIABETES, truth, given_, beyond).sum() == 10
+    # By weight: rows that stand for nobody to speak of do not decide what the largest tenth is.
+    light = np.where(np.abs(given_.answer - truth) > beyond, 1e-6, 1.0)
+    assert wrong_beyond(DIABETES, truth, given_, light) < beyond
 
 
 def test_a_task_may_say_which_errors_of_a_regression_are_wrong() -> None:
