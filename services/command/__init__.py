@@ -23,6 +23,7 @@ from services.command import (
     models,
     replay,
     retraining,
+    rollout,
     score,
     send,
     sql,
@@ -74,6 +75,7 @@ def build() -> typer.Typer:
     for command in COMMANDS:
         app.command()(command)
     app.add_typer(drift.app, name="drift")
+    app.add_typer(rollout.app, name="rollout")
     app.add_typer(alerts.app, name="alerts")
     app.add_typer(verify.app, name="verify")
     app.add_typer(evaluate.app, name="evaluate")

@@ -11,6 +11,7 @@ from services.command.context import JsonOption
 from services.command.evaluate_drift import drift
 from services.command.evaluate_labelling import labelling
 from services.command.evaluate_loop import loop
+from services.command.evaluate_rollout import rollout
 from services.command.evaluate_verdict import verdict
 from services.command.evaluate_volume import volume
 from services.command.evaluate_weights import weights
@@ -117,6 +118,7 @@ def estimates(
 
 app.command()(drift)
 app.command()(labelling)
+app.command()(rollout)
 app.command()(verdict)
 app.command()(volume)
 app.command()(weights)

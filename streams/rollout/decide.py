@@ -93,12 +93,21 @@ def _worse(evidence: Evidence, version: str) -> Estimate | None:
 def _ready(
     policy: Rollout, experiment: Experiment, evidence: Evidence
 ) -> Iterator[tuple[str, Estimate]]:
-    """Challengers that are for sure within the tolerance, on enough outcomes of this stage."""
+    """Challengers that are for sure within the tolerance, on enough outcomes of this stage.
+
+    Of a canary enough must be its own as well: outcomes of requests from before the stage still
+    come in it.
+    """
     for version in experiment.challengers:
         loss = evidence.loss(version)
         here = loss.n - experiment.outcomes.get(version, 0)
-        if loss.fine and here >= policy.min_outcomes:
-            yield version, loss
+        if not loss.fine or here < policy.min_outcomes:
+            continue
+        if experiment.stage == "canary":
+            own = evidence.own(version) - experiment.own.get(version, 0)
+            if own < policy.min_outcomes * experiment.shares[version]:
+                continue
+        yield version, loss
 
 
 def _up(policy: Rollout, experiment: Experiment, found: tuple[str, Estimate]) -> Verdict:

@@ -125,6 +125,12 @@ class Evidence:
         """Outcomes by which a version is judged, all traffic."""
         return round(self._moments(version, "loss")[0].n)
 
+    def own(self, version: str) -> int:
+        """Those of them whose requests it answered itself."""
+        kind = "pair" if self._paired else "arm"
+        found = self._of(kind, "loss")
+        return round(sum(n for a, (n, *_) in found if a.version == version and not a.segment))
+
     def arms(self) -> dict[str, Arm]:
         """What is known of the mean loss of each arm."""
         found = {}

@@ -25,7 +25,7 @@ class Experiment:
     reference: the version that they are compared with. challengers: those that are.
     baseline: what the reference's mean loss is about, known before the experiment.
     step: which of the canary's shares. since: event time at which the stage began, None: not known.
-    outcomes: of each challenger, those that it had then.
+    outcomes: of each challenger, those that it had then; own: those that it had answered itself.
     shares: of arms, by version; least: the smallest share that any arm has had.
     moved_at: outcomes of all arms at the last change of a bandit's shares.
     """
@@ -38,6 +38,7 @@ class Experiment:
     step: int = -1
     since: int | None = None
     outcomes: dict[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     least: float = 1.0
     moved_at: int = 0
@@ -84,6 +85,7 @@ class Experiment:
         self.stage, self.since = stage, now
         evidence = self.evidence(policy, kind)
         self.outcomes = {version: evidence.answered(version) for version in self.challengers}
+        self.own = {version: evidence.own(version) for version in self.challengers}
 
     def give(self, shares: Mapping[str, float]) -> None:
         """The arms' shares from now on."""

@@ -102,7 +102,12 @@ class Bench:
         return info.id
 
     def announce(
-        self, version: str, bundle: str, role: str = "champion", event_id: str = "first"
+        self,
+        version: str,
+        bundle: str,
+        role: str = "champion",
+        event_id: str = "first",
+        changed_by: str = "",
     ) -> None:
         now = int(time.time() * 1000)
         record = {
@@ -118,6 +123,7 @@ class Bench:
             "data_from": 0,
             "data_to": 0,
             "metrics": {},
+            "changed_by": changed_by,
         }
         value = self.codec("models").write(record)
         self.producer.produce(self.topic("models"), value, version.encode())

@@ -42,6 +42,17 @@ def test_a_better_version_looks_on_then_answers_a_share_then_all() -> None:
     assert world.roles == {"v1": "archived", "v2": "champion"}
 
 
+def test_a_canary_is_not_promoted_on_outcomes_of_requests_that_it_did_not_answer() -> None:
+    world = canary()
+    late = [world.losses(-0.05) for _ in range(30)]  # of requests from before the canary's stage
+    for sums in late:
+        world.compared(sums)
+    assert world.actions == ["started", "canary"]
+    for _ in range(10):
+        world.compared(world.losses(-0.05))
+    assert world.actions == ["started", "canary", "step", "promoted"]
+
+
 def test_a_worse_version_never_answers() -> None:
     world = canary()
     for _ in range(10):

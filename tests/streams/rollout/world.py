@@ -71,9 +71,16 @@ class World:
         running = self.rollouts.experiment
         assert running is not None
         d = self.draw.normal(worse, 0.1, n).clip(-1, 1)
-        pair = (running.reference, running.challengers[0])
-        about = About(running.id, "pair", "loss", *pair, segment, value)
-        sums: Sums = {about: [n, float(d.sum()), float(d @ d), 0.2 * n, 0.2 * n + float(d.sum())]}
+        reference, challenger = running.reference, running.challengers[0]
+        own = round(n * running.shares.get(challenger, 0.0))  # that a canary answers
+        sums: Sums = {}
+        for pair, part in (
+            ((challenger, reference), -d[:own]),
+            ((reference, challenger), d[own:]),
+        ):
+            about = About(running.id, "pair", "loss", *pair, segment, value)
+            m, total = len(part), float(part.sum())
+            sums[about] = [m, total, float(part @ part), 0.2 * m, 0.2 * m + total]
         return {running.id: sums}
 
     def arms(self, losses: dict[str, float], n: int = 400) -> dict[str, Sums]:
