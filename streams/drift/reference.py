@@ -92,10 +92,22 @@ class Block:
             return np.searchsorted(self.edges, values.astype(np.float64), side="right")
         return self._by_name(values)
 
+    def _place(self, name: str) -> int:
+        """The bin of a name, the cell of unknown ones where it has none."""
+        assert self.names is not None
+        if name in self.names:
+            return self.names.index(name)
+        return self.bins - 1 if name in self.rare else self.bins
+
     def _by_name(self, values: npt.NDArray[Any]) -> Rows:
         assert self.names is not None
         if self.names == BOOLEAN and values.dtype != object:
             return values.astype(bool).astype(np.int64)  # frames hold them as 0.0 and 1.0
+        if len(values) and isinstance(values[0], bool | np.bool_):
+            # Answers and truths of a binary task, two in every batch: no names to look for.
+            found_of = np.array([self._place(name) for name in BOOLEAN], np.int64)
+            of_bools: Rows = found_of[values.astype(bool).astype(np.int64)]
+            return of_bools
         found, texts = pd.factorize(values)
         places = {name: place for place, name in enumerate(self.names)}
         last = self.bins - 1

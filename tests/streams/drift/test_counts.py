@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.columns import Column, constant
 from streams.drift.counts import STEP, Counts, count_outcomes, count_predictions, parts, steps
 from streams.drift.policy import Drift
-from streams.drift.reference import Reference
+from streams.drift.reference import Block, Reference
 from tests.streams.drift.traffic import VERSION, columns, counted, reference_of
 from tests.streams.tasks import HOUR_MS, START, task_of
 
@@ -144,3 +144,17 @@ def test_a_batch_is_parted_by_version_and_by_hour_where_there_are_seasons() -> N
     versions = np.array(["v1", "v2", ""] * 30, object)
     batch["version"] = Column(versions)
     assert [(v, len(rows)) for v, _, rows in parts(Drift(), batch)] == [("v1", 30), ("v2", 30)]
+
+
+@pytest.mark.parametrize("names", [("true", "false"), ("false", "true"), ("true",)])
+@pytest.mark.parametrize("dtype", [object, bool])
+def test_answers_of_a_binary_task_are_counted_as_their_names_are(
+    names: tuple[str, ...], dtype: type
+) -> None:
+    shares = np.full(len(names), 1 / len(names))
+    block = Block("prediction", "answer", "answer", names, np.zeros(0), shares, 0.0, 100)
+    answers = [True, False, True, True, False]
+    texts = np.array([str(one).lower() for one in answers], object)
+    everything = np.ones(len(answers), bool)
+    by_name = block.count(texts, everything)
+    assert (block.count(np.array(answers, dtype), everything) == by_name).all()
