@@ -153,6 +153,8 @@ class Journalled(Run):
             partial.rename(path)
         except OSError as error:
             log.warning("nothing is kept for another attempt", error=str(error))
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def _drop_torn_line(self) -> None:
         path = self._folder / JOURNAL
