@@ -175,10 +175,15 @@ def _told(one: Mapping[str, Any]) -> str:
 
 def _example(example: Mapping[str, Any]) -> str:
     if "expected" in example:
-        row = ", ".join(f"{k}={v}" for k, v in example["row"].items() if v is not None)
+        row = ", ".join(f"{k}={_value(v)}" for k, v in example["row"].items() if v is not None)
         return f"{row}: answered {example['answered']}, expected {example['expected']}"
     moved = ", ".join(
-        f"{name} {example['row'][name]} to {value}" for name, value in example["changed"].items()
+        f"{name} {_value(example['row'][name])} to {_value(value)}"
+        for name, value in example["changed"].items()
     )
     of = f" of {example['of']}" if "of" in example else ""
     return f"{moved}: answer{of} {example['before']:.3f} to {example['after']:.3f}"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
