@@ -71,7 +71,8 @@ class Compared:
 
 
 def compare(task: Task, data: Dataset, choice: Choice, champion: Version) -> Compared:
-    """The chosen candidate and the champion on the newest rows that neither has learned from.
+    """The chosen candidate, fitted on all rows before the test's, and the champion on the newest
+    rows that neither has learned from.
 
     Only true labels judge, by their weights, so that the verdict is of all requests. A champion
     that was trained on most of the test rows would be judged on what it has seen: its estimator
@@ -125,8 +126,9 @@ def _fitted_again(
     task: Task, data: Dataset, choice: Choice, champion: Version, asked: Mask
 ) -> Answers:
     estimator = clone(champion.model)
-    lessons = data.lessons(data.train, choice.stands) if weight_name(estimator) else None
-    model = fit(task, estimator, *data.rows(data.train), lessons)
+    before = slice(0, data.test.start)
+    lessons = data.lessons(before, choice.stands) if weight_name(estimator) else None
+    model = fit(task, estimator, *data.rows(before), lessons)
     return answers(task, model, data.rows(asked)[0], champion.manifest.get("calibration"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from streams.declaration import describe_value
 from streams.task import Task
 from streams.training.candidates import Choice
 from streams.training.data import Dataset
+from streams.training.fitting import fit
 from streams.training.gate import FOLDS, Errors, out_of_fold, wrong_beyond
 from streams.training.metrics import LOSS, scores, wrong
 from streams.training.run import Key, Run
@@ -22,8 +23,9 @@ from streams.version import Answers, Floats
 class HeldOut:
     """An answer to each of n rows.
 
-    answers: on train by folds, afterwards by the model fitted on train. beyond: the error above
-    which a regression's answer is wrong (0 for the other kinds). errors: (n,), which are wrong.
+    answers: on train by folds, on validation by the model fitted on train, on test by the one
+    fitted on both. beyond: the error above which a regression's answer is wrong (0 for the other
+    kinds). errors: (n,), which are wrong.
     """
 
     answers: Answers
@@ -31,14 +33,36 @@ class HeldOut:
     errors: Errors
 
 
+def rehearsed(task: Task, data: Dataset, choice: Choice, base: Key, run: Run) -> Choice:
+    """The choice, fitted on train and validation: what the test rows are asked.
+
+    The champion that it is compared with was fitted on all rows of its day; one that ends where
+    train does would be behind by weeks that the version itself learns from. Raises FitError.
+    """
+    before = slice(0, data.test.start)
+    lessons = data.lessons(before, choice.stands)
+    key = {**base, "fit": describe_value(choice.estimator), "stands": choice.stands}
+    model = run.fitted(
+        {**key, "on": "train and validation"},
+        lambda: fit(task, choice.estimator, *data.rows(before), lessons),
+    )
+    return replace(choice, model=model)
+
+
 def held_out(
-    task: Task, data: Dataset, choice: Choice, base: Key, run: Run, span: tuple[float, float]
+    task: Task,
+    data: Dataset,
+    choice: Choice,
+    tested: Choice,
+    base: Key,
+    run: Run,
+    span: tuple[float, float],
 ) -> HeldOut:
     """The chosen candidate's answers to all rows, each fitted on other rows, none of them later
     than the training's.
 
-    base: what names the data and the declaration. span: shares of the training's work at which
-    this begins and ends. Raises FitError.
+    tested: the choice as `rehearsed` gives it. base: what names the data and the declaration.
+    span: shares of the training's work at which this begins and ends. Raises FitError.
     """
     lessons = data.lessons(data.train, choice.stands)
     key = {**base, "fit": describe_value(choice.estimator), "stands": choice.stands}
@@ -48,8 +72,8 @@ def held_out(
         return run.fitted({**key, "on": f"fold {fold} of {FOLDS}"}, fit)
 
     folds = out_of_fold(task, choice.estimator, *data.rows(data.train), lessons, fitted)
-    after = choice.answers(task, data.rows(slice(data.train.stop, None))[0])
-    given = folds.join(after)
+    given = folds.join(choice.answers(task, data.rows(data.validation)[0]))
+    given = given.join(tested.answers(task, data.rows(data.test)[0]))
     known = data.judged(data.train)
     beyond = wrong_beyond(task, data.target[known], given.take(known), data.weights(known))
     return HeldOut(given, beyond, errors_of(task, data, given, beyond))

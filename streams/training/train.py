@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from streams.training.checks import check
 from streams.training.data import Dataset, prepare
 from streams.training.fitting import bare_version, fit, one_thread
 from streams.training.gate import Gate, score
-from streams.training.held_out import held_out, measures
+from streams.training.held_out import held_out, measures, rehearsed
 from streams.training.metrics import LOSS
 from streams.training.profile import profile
 from streams.training.run import UNWATCHED, Facts, Run
@@ -55,9 +55,9 @@ def train(
     Rows count by their weights, where they have some, and so speak of all requests; rows with a
     weak label are learned from, and nothing is judged by them.
 
-    Metrics are those of a rehearsal: the candidate fitted on the first 70 % of the rows, by time,
-    and asked about the last 15 %. What is saved is that candidate fitted again on all rows, since
-    the newest rows are the ones most like those to come.
+    Metrics are those of a rehearsal: the candidate chosen on the first 85 % of the rows, by time,
+    fitted on them, and asked about the last 15 %. What is saved is that candidate fitted again on
+    all rows, since the newest rows are the ones most like those to come.
 
     asked_at_ms: when this was asked for, milliseconds since 1970 UTC; None: not known.
     Raises DataError or FitError.
@@ -77,12 +77,15 @@ def train(
         pool = candidates(task, found, champion)
         choice = choose(task, data, pool, base, run, (0.25, 0.4))
         facts |= _selection(task, data, choice, found)
-    with run.step("errors", 0.4) as facts:  # of the chosen one, on rows that it was not fitted on
-        held = held_out(task, data, choice, base, run, (0.4, 0.68))
+    with run.step("rehearsal", 0.4):  # the chosen one, fitted on train and validation, for the test
+        tested = rehearsed(task, data, choice, base, run)
+    with run.step("errors", 0.45) as facts:  # of the chosen one, on rows that it was not fitted on
+        held = held_out(task, data, choice, tested, base, run, (0.45, 0.68))
         facts |= {"share": float(held.errors.mean())}
     with run.step("calibration", 0.68) as facts:  # its probabilities set right, where that helps
         right = calibrate(task, data, choice, held)
         choice, held = right.choice, right.held
+        tested = replace(choice, model=tested.model)
         facts |= right.facts
     with run.step("gate", 0.7) as facts:  # the rehearsal's, which the figures are of
         gate = gating.rehearsed(task, data, held)
@@ -141,7 +144,7 @@ def train(
         },
     )
     with run.step("verdict", 0.97) as facts:  # may it serve, and take the champion's place?
-        verdict = judge(task, data, choice, champion, contents)
+        verdict = judge(task, data, tested, champion, contents)
         facts |= {"accepted": verdict.accepted, "reason": verdict.reason}
     return Trained(judged(contents, verdict), verdict.accepted, verdict.reason)
 

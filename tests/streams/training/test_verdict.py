@@ -27,6 +27,7 @@ from streams.task import (
 from streams.training import parity
 from streams.training.candidates import candidates, choose
 from streams.training.data import STANDS_FOR, WEAK, prepare
+from streams.training.held_out import rehearsed
 from streams.training.metrics import loss
 from streams.training.run import UNWATCHED
 from streams.training.train import Trained, train
@@ -100,7 +101,7 @@ def small(**training: Any) -> Task:
 @pytest.mark.parametrize(
     ("margin", "unsure", "accepted", "words"),
     [
-        (0.30, "estimate", False, "trees seems worse than "),
+        (0.20, "estimate", False, "trees seems worse than "),
         (0.45, "estimate", True, "trees is no worse than {} as far as these rows can tell"),
         (0.45, "refuse", False, "trees is not shown to be no worse than "),
     ],
@@ -286,5 +287,6 @@ def test_judging_twice_gives_the_same(champion: Version) -> None:
     data = prepare(task, tumours())
     pool = candidates(task, {}, champion)
     chosen = choose(task, data, pool, {}, UNWATCHED, (0.0, 1.0))
-    again = judge(task, data, chosen, champion, trained.contents)
+    tested = rehearsed(task, data, chosen, {}, UNWATCHED)
+    again = judge(task, data, tested, champion, trained.contents)
     assert judged(trained.contents, again).extra["verdict"] == trained.contents.extra["verdict"]
