@@ -58,11 +58,12 @@ class Publisher:
         self._producer.close(timeout=PUBLISH_TIMEOUT_S)
 
 
-def read_roles(settings: Settings, task: Task) -> Roles:
+def read_roles(settings: Settings, task: Task | Contract) -> Roles:
     """All versions that are recorded now, with their roles. Raises RegistryError."""
-    codec = codecs(task, settings.home)["model"]
+    name, records = _records(settings, task)
     roles = Roles()
-    for version, record in _read_all(settings, BY_NAME["models"].topic(task.name), codec):
+    topic, codec = BY_NAME["models"].topic(name), records("model")
+    for version, record in _read_all(settings, topic, codec):
         roles = roles.after(version, record)
     return roles
 

@@ -214,7 +214,7 @@ def _alerting(settings: Settings, port: int, absent: Collection[str]) -> Process
 
 def _console(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:
     page = f"http://127.0.0.1:{settings.console_port}/"
-    return _serving(settings, "console", "services.console", port, absent, page=page)
+    return _serving(settings, "console", "services.console", port, absent, "signing_key", page=page)
 
 
 def _serving(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from streams.bundle import BundleError, load_bundle
-from streams.roles import Role, Roles
+from streams.roles import Role, Roles, is_called
 from streams.task import Task
 from streams.version import Version
 
@@ -38,7 +38,7 @@ def find(wanted: str, artifacts: Path, roles: Roles | None) -> Found:
         for folder in artifacts.iterdir():
             if (folder / "manifest.json").is_file():
                 known.setdefault(folder.name, folder.name)
-    found = [wanted] if wanted in known else sorted(id_ for id_ in known if _begins(id_, wanted))
+    found = [wanted] if wanted in known else sorted(id_ for id_ in known if is_called(id_, wanted))
     if not found:
         listed = f"; there are {_listed(sorted(known))}" if known else "; there is none yet"
         raise VersionError(f"no version is called {wanted}{listed} (`weir models` lists them)")
@@ -73,10 +73,6 @@ def _by_role(role: str, artifacts: Path, roles: Roles | None) -> Found:
         listed = _listed([r.version for r in records])
         raise VersionError(f"{len(records)} versions are {role}: {listed}; give the id of one")
     return Found(artifacts / records[0].bundle, role)
-
-
-def _begins(id_: str, wanted: str) -> bool:
-    return bool(wanted) and (id_.startswith(wanted) or id_.rpartition("-")[2].startswith(wanted))
 
 
 def _listed(ids: Sequence[str]) -> str:

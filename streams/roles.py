@@ -113,6 +113,13 @@ class Roles:
         return found[-1] if found else None
 
 
+def is_called(version: str, short: str) -> bool:
+    """Whether an id, or the hash in it, begins with what a person typed."""
+    return bool(short) and (
+        version.startswith(short) or version.rpartition("-")[2].startswith(short)
+    )
+
+
 def fold(records: Iterable[ModelRecord], start: Roles | None = None) -> Roles:
     """The roles after some records, in the topic's order.
 

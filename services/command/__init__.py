@@ -55,7 +55,6 @@ COMMANDS = (
     trace.trace,
     sql.sql,
     label.label,
-    models.models,
     retraining.retrain,
     retraining.triggers,
     bench.bench,
@@ -74,6 +73,7 @@ def build() -> typer.Typer:
     )
     for command in COMMANDS:
         app.command()(command)
+    app.add_typer(models.app, name="models")
     app.add_typer(drift.app, name="drift")
     app.add_typer(rollout.app, name="rollout")
     app.add_typer(alerts.app, name="alerts")
@@ -116,12 +116,14 @@ CONFIGURATION_ERRORS = {
     "pydantic_core._pydantic_core.ValidationError",
     "services.contract.ContractError",
     "services.deployment.DeploymentError",
+    "services.moves.MoveError",
     "services.command.starting.ConfigurationError",
 }
 FAILURES = {
     "services.admin.AdminError",
     "services.broker.BrokerError",
     "services.registry.RegistryError",
+    "services.moving.Refused",
     "services.labelling.desk.DeskError",
     "services.labelling.sheets.SheetError",
     "services.labelling.truths.TruthError",

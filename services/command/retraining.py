@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from services.command.output import (
     table,
     time_text,
 )
+from services.command.who import user
 
 TIMES = ("requested_at", "event_time", "data_from", "data_to")
 
@@ -41,7 +41,7 @@ def retrain(
         raise CommandError("say why, with --reason; or --list what was asked for", code=2)
     from services.registry import request_retrain
 
-    event_id = request_retrain(context.settings, context.contract, reason, requested_by=_user())
+    event_id = request_retrain(context.settings, context.contract, reason, requested_by=user())
     if as_json:
         print_json({"event_id": event_id})
     else:
@@ -156,10 +156,3 @@ def _said(standing: dict[str, Any]) -> dict[str, Any]:
 
 def _minute(time_ms: int | None) -> str:
     return "" if time_ms is None else f"{time_text(time_ms)[:16]}Z"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"

@@ -23,6 +23,12 @@ VersionOption = Annotated[
         help="A role (champion, canary, …), a version's id or the beginning of one.",
     ),
 ]
+VersionArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION", help="An id, the beginning of one, or a role that one version has."
+    ),
+]
 
 
 @dataclass(frozen=True)

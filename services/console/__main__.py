@@ -16,6 +16,7 @@ from services.console.feed import Feed
 from services.console.history import History
 from services.console.labelling import Labels
 from services.console.live import Live
+from services.console.moving import CannotServe, Move, Moving
 from services.console.retraining import Ask, Retraining
 from services.console.schema_api import SchemaApi
 from services.console.tail import Tail
@@ -23,6 +24,7 @@ from services.console.training import TrainingProgress
 from services.contract import Contract
 from services.deployment import current, current_contract
 from services.labelling.opening import open_queue
+from services.moves import Act, Asked
 from streams.observe import Health, configure_logging, serve_observability
 from streams.settings import Settings
 
@@ -44,6 +46,7 @@ def main() -> int:
     tail = Tail(settings.librdkafka(), contract, settings.home, live)
     history = History(settings.clickhouse(), contract)
     feed = Feed(contract, settings.home, live, tail, history)
+    token = settings.retrain_token.get_secret_value()
     server = _Server(
         uvicorn.Config(
             application(
@@ -51,8 +54,9 @@ def main() -> int:
                 history,
                 SchemaApi(settings.home),
                 Labels(open_queue(settings, contract)),
-                Retraining(_asking(settings, contract), settings.retrain_token.get_secret_value()),
+                Retraining(_asking(settings, contract), token),
                 TrainingProgress(settings.home),
+                Moving(_moving(settings, contract), token),
             ),
             log_config=None,
             access_log=False,
@@ -83,6 +87,25 @@ def _asking(settings: Settings, contract: Contract) -> Ask:
         return request_retrain(settings, contract, **event)
 
     return ask
+
+
+def _moving(settings: Settings, contract: Contract) -> Move:
+    def move(asked: Asked, by: str, why: str) -> list[dict[str, Any]]:
+        from services.moving import Refused, act_once  # imports the task's parts: seconds, once
+        from services.registry import now_ms
+        from streams.task import TaskError, load_task
+
+        try:
+            task = load_task(contract.reference)
+            records = act_once(settings, task, asked, Act(by, why, now_ms()))
+        except Refused as error:
+            raise CannotServe(str(error)) from error
+        except TaskError as error:
+            what = asked.version or "the champion before"
+            raise CannotServe(f"{what} cannot be put in service: {error}") from error
+        return [record.record() for record in records]
+
+    return move
 
 
 def _health(tail: Tail, history: History) -> Health:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.console.feed import Feed
 from services.console.history import History, HistoryError
 from services.console.labelling import Labels
+from services.console.moving import Moving
 from services.console.retraining import Retraining
 from services.console.schema_api import SchemaApi
 from services.console.training import TrainingProgress
@@ -50,6 +51,7 @@ def application(
     labels: Labels,
     retraining: Retraining,
     training: TrainingProgress,
+    moving: Moving,
 ) -> Starlette:
     """The application; makes the feed's frames as long as it lives."""
     streams = 0
@@ -116,6 +118,7 @@ def application(
             *labels.routes(),
             *retraining.routes(),
             *training.routes(),
+            *moving.routes(),
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

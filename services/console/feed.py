@@ -24,6 +24,7 @@ from services.console.live import KEPT_S, Live, points
 from services.console.metrics import STREAMS
 from services.console.tail import Letter, Tail
 from services.contract import Contract
+from services.moves import earlier_champions
 from services.supervisor import read_run_state
 from streams.alerts.told import Told
 from streams.roles import Roles
@@ -165,12 +166,16 @@ def _event(name: str, data: Any) -> bytes:
 
 def _versions(roles: Roles) -> list[dict[str, Any]]:
     """Every version with what it does now, the newest change first."""
+    earlier = bool(earlier_champions(roles))
     return [
         {
             "version": record.version,
             "role": roles.role(record.version),
+            "share": record.share,
             "changed_at": record.changed_at,
+            "changed_by": record.changed_by,
             "reason": record.reason,
+            "can_roll_back": earlier and roles.role(record.version) == "champion",
             "rows": record.rows,
             "data_from": record.data_from,
             "data_to": record.data_to,

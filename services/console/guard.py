@@ -1,4 +1,4 @@
-"""What guards the page's writes: labels, and asking for a new version.
+"""What guards the page's writes: labels, asking for a new version, giving a version a role.
 
 A browser sends an `Origin` with every POST, and one of another site is refused; so is a body that
 is not declared as JSON, which no form of another site can send.
@@ -6,6 +6,7 @@ is not declared as JSON, which no form of another site can send.
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,13 @@ def foreign(request: Request) -> str | None:
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return "the body must be declared as application/json"
     return None
+
+
+def shows(request: Request, token: str) -> bool:
+    """Whether the request shows the token that is asked for; an empty one is asked of nobody."""
+    kind, _, shown = request.headers.get("authorization", "").partition(" ")
+    same = hmac.compare_digest(shown.strip().encode(), token.encode())
+    return not token or (kind.lower() == "bearer" and same)
 
 
 async def body_of(request: Request) -> Body:

@@ -10,7 +10,6 @@ writes of the page are; where WEIR_RETRAIN_TOKEN is set, by that token too.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from services.console.guard import BadRequest, Body, body_of, foreign, problem
+from services.console.guard import BadRequest, Body, body_of, foreign, problem, shows
 
 log = structlog.get_logger("console.retraining")
 
@@ -49,7 +48,7 @@ class Retraining:
     async def _retrain(self, request: Request) -> Response:
         if (refused := foreign(request)) is not None:
             return problem(403, refused)
-        if not self._shown(request):
+        if not shows(request, self._token):
             return problem(401, "show the token of WEIR_RETRAIN_TOKEN: Authorization: Bearer …")
         try:
             wanted = _wanted(await body_of(request))
@@ -62,11 +61,6 @@ class Retraining:
             return problem(503, str(error))
         log.info("retrain event", event_id=event_id, requested_by=wanted["requested_by"])
         return JSONResponse({"event_id": event_id}, 202)
-
-    def _shown(self, request: Request) -> bool:
-        kind, _, shown = request.headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(shown.strip().encode(), self._token.encode())
-        return not self._token or (kind.lower() == "bearer" and same)
 
 
 def _wanted(body: Body) -> dict[str, Any]:

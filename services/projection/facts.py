@@ -13,11 +13,11 @@ from services.projection.plan import ROLE, VERSION, Data, Entry, Run, Wanted
 from streams.roles import ModelRecord, Roles
 
 SETTINGS = (
-    *("candidate", "recipe", "decision_threshold", "seeds", "dataset", "parameters"),
-    *("hyperparameters", "search", "calibration", "runtime"),
+    *("candidate", "recipe", "decision_threshold", "seeds", "dataset"),
+    *("selection.chosen", "selection.setting", "calibration.method", "runtime.chosen"),
 )
 """Parts of a manifest that a training was given or chose: parameters of its run."""
-MEASURES = ("gate", "verdict", "selection", "parity", "checks", "search", "calibration", "runtime")
+MEASURES = ("gate", "verdict", "selection", "checks", "calibration", "runtime")
 """Parts whose numbers were measured: metrics of its run."""
 TEXT_MAX = 5000
 """Characters of a parameter or a run's tag; MLflow takes 6,000 and 8,000."""
@@ -71,7 +71,7 @@ def run(record: ModelRecord, found: Found) -> Run:
     params = {
         _key(name): _text(value)
         for part in SETTINGS
-        for name, value in _leaves(part, manifest.get(part))
+        for name, value in _leaves(part, _part(manifest, part))
     }
     params |= {"dataset.id": record.dataset_id, "dataset.rows": str(record.rows)}
     metrics = {_key(name): float(value) for name, value in record.metrics.items()}
@@ -128,6 +128,14 @@ def time_text(millis: int) -> str:
     """Milliseconds since 1970 as ISO 8601 in UTC."""
     at = datetime.fromtimestamp(millis / 1000, UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _part(manifest: Mapping[str, Any], path: str) -> Any:
+    """What is at a path such as ``selection.setting``; None where there is nothing."""
+    found: Any = manifest
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

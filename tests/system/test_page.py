@@ -151,6 +151,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> It
             and "ERR_CONNECTION" not in said.text
             and "ERR_INCOMPLETE_CHUNKED" not in said.text
             and "503" not in said.text
+            and "status of 409" not in said.text
             else None
         ),
     )
@@ -252,6 +253,27 @@ def filled(system: System) -> System:
     system.wait_for_rows("drifts", 2)
     system.wait_for_rows("predictions", 10)
     return system
+
+
+def test_a_version_is_promoted_by_a_button_that_asks_who_and_why(
+    filled: System, page: Page
+) -> None:
+    page.goto(filled.console.url)
+    rows = page.locator("#versions tr")
+    expect(rows).to_have_count(2)
+    champion, archived = rows.filter(has_text="champion"), rows.filter(has_text="archived")
+    expect(champion.get_by_role("button")).to_have_count(0)  # nobody to go back to
+    archived.get_by_role("button", name="Promote").click()
+    expect(page.locator("#move-title")).to_have_text("Make v1 the champion")
+    page.locator("#move-go").click()
+    expect(page.locator("#move-error")).to_contain_text("Say who you are, and why")
+    page.locator("#move-by").fill("ada")
+    page.locator("#move-why").fill("v2 is worse")
+    page.locator("#move-go").click()  # the console has no such task to load the bundle with
+    expect(page.locator("#move-error")).to_contain_text("v1 cannot be put in service")
+    assert no_sideways_scrolling(page)
+    page.locator("#move-cancel").click()
+    expect(page.locator("#move")).to_be_hidden()
 
 
 @contextmanager

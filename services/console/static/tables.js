@@ -2,6 +2,7 @@
 
 import { $, element, row, say } from "./dom.js";
 import * as format from "./format.js";
+import { offer } from "./moves.js";
 
 const HELD_OUT = ["roc_auc", "accuracy", "log_loss", "mae", "rmse", "r2"];
 const NAMES = { roc_auc: "AUC", accuracy: "accuracy", log_loss: "log loss", mae: "MAE", rmse: "RMSE", r2: "R²" };
@@ -31,12 +32,13 @@ export function showVersions(list, byVersion = {}) {
     swatch.style.background = `var(${colorOf(v.version)})`;
     return row(
       ["Version", element("span", { class: "id", title: v.version }, swatch, format.shortVersion(v.version)), "when"],
-      ["Role", element("span", { class: `pill ${v.role}` }, v.role)],
-      ["Since", format.when(v.changed_at), "when"],
+      ["Role", element("span", { class: `pill ${v.role}` }, v.share ? `${v.role}, ${format.withPercent(v.share)}` : v.role)],
+      ["Since", element("span", { title: v.changed_by ? `by ${v.changed_by}` : null }, format.when(v.changed_at)), "when"],
       ["Answering", element("span", { "data-version": v.version, title: "share of the last minute's predictions" }, share(byVersion[v.version])), "num"],
       ["Trained on", v.rows ? `${format.count(v.rows)} rows, ${format.eventDate(v.data_from)} – ${format.eventDate(v.data_to)}` : format.NONE],
       ["On held-out time", heldOut(v.metrics)],
       ["Why", v.reason, "wide"],
+      ["Change", offer(v), "when"],
     );
   }));
 }
