@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from services.leaves import leaves
 from streams.roles import ModelRecord
 
 
@@ -33,8 +34,6 @@ class Difference:
         return asdict(self)
 
 
-NAMES = ("name", "segment", "value", "feature", "step")
-"""Keys by which records in a list are told apart; without one, by their place."""
 MEASURED = ("cost",)
 """Parts that differ from one training to the next by the machine's mood."""
 
@@ -68,7 +67,7 @@ def _declaration(side: Side) -> Iterator[tuple[str, Any]]:
     yield "classes", task.get("classes")
     yield "declaration", task.get("declaration_sha256", "")[:12] or None
     yield "recipe", side.manifest.get("recipe")
-    yield from _leaves("seeds", side.manifest.get("seeds"))
+    yield from leaves("seeds", side.manifest.get("seeds"))
 
 
 def _features(side: Side) -> Iterator[tuple[str, Any]]:
@@ -85,8 +84,8 @@ def _data(side: Side) -> Iterator[tuple[str, Any]]:
     yield "to", record.data_to
     for name, value in side.manifest.get("dataset", {}).items():
         if name not in ("id", "rows", "from", "to"):
-            yield from _leaves(name, value)
-    yield from _leaves("checks", side.manifest.get("checks"))
+            yield from leaves(name, value)
+    yield from leaves("checks", side.manifest.get("checks"))
 
 
 def _model(side: Side) -> Iterator[tuple[str, Any]]:
@@ -94,10 +93,10 @@ def _model(side: Side) -> Iterator[tuple[str, Any]]:
     yield "candidate", manifest.get("candidate")
     yield "decision threshold", manifest.get("decision_threshold")
     selection = manifest.get("selection", {})
-    for name in ("chosen", "setting", "search"):
-        yield from _leaves(name, selection.get(name))
-    yield from _leaves("calibration", manifest.get("calibration"))
-    yield from _leaves("runtime", manifest.get("runtime"))
+    for name in ("chosen", "setting", "estimator", "search"):
+        yield from leaves(name, selection.get(name))
+    yield from leaves("calibrated", manifest.get("calibrated"))
+    yield from leaves("runtime", manifest.get("runtime"))
 
 
 def _metrics(side: Side) -> Iterator[tuple[str, Any]]:
@@ -107,25 +106,25 @@ def _metrics(side: Side) -> Iterator[tuple[str, Any]]:
 def _segments(side: Side) -> Iterator[tuple[str, Any]]:
     verdict = side.manifest.get("verdict")
     if isinstance(verdict, Mapping):
-        yield from _leaves("", verdict.get("segments"))
+        yield from leaves("", verdict.get("segments"))
 
 
 def _verdict(side: Side) -> Iterator[tuple[str, Any]]:
     verdict = side.manifest.get("verdict")
     if isinstance(verdict, Mapping):
         told = {k: v for k, v in verdict.items() if k != "segments"}
-        yield from _leaves("", told)
+        yield from leaves("", told)
     else:
         yield "reason", verdict
 
 
 def _gate(side: Side) -> Iterator[tuple[str, Any]]:
     gate = side.manifest.get("gate", {})
-    yield from _leaves("", {k: v for k, v in gate.items() if k not in MEASURED})
+    yield from leaves("", {k: v for k, v in gate.items() if k not in MEASURED})
 
 
 def _libraries(side: Side) -> Iterator[tuple[str, Any]]:
-    yield from _leaves("", side.manifest.get("libraries"))
+    yield from leaves("", side.manifest.get("libraries"))
 
 
 def _role(side: Side) -> Iterator[tuple[str, Any]]:
@@ -156,20 +155,6 @@ def _pairs(
         told = one.get(what), two.get(what)
         if told[0] != told[1]:
             yield what, told
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The scalars within JSON data by their path; records in lists by what names them."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{name}.{key}" if name else str(key), inner)
-    elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-        for place, inner in enumerate(value):
-            called = " ".join(str(inner[key]) for key in NAMES if key in inner) or str(place)
-            rest = {key: each for key, each in inner.items() if key not in NAMES}
-            yield from _leaves(f"{name}.{called}" if name else called, rest)
-    elif value is not None:
-        yield name, value
 
 
 def _text(what: str, value: Any) -> str:

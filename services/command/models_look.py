@@ -9,6 +9,7 @@ from typing import Any
 from services.command.context import Context, JsonOption, TaskOption, open_context
 from services.command.output import note, out, print_json, print_table, table, time_text
 from services.command.versions import VersionArgument
+from services.leaves import leaves
 
 BULKY = ("samples", "files", "vocabularies", "schema_version", "id", "task", "metrics", "dataset")
 """Parts of a manifest that `show` leaves out, or tells in its own way."""
@@ -167,6 +168,9 @@ def _tell(value: Any, name: str = "") -> None:
             _tell(inner, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         _table(name, value)
+    elif isinstance(value, list) and value and isinstance(value[0], list):
+        for path, leaf in leaves(name, value):
+            _tell(leaf, path)
     elif isinstance(value, list):
         more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
         out.print(f"  {name}: {', '.join(map(_scalar, value[:LISTED]))}{more}", soft_wrap=True)

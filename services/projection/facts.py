@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from services.leaves import leaves
 from services.projection.plan import ROLE, VERSION, Data, Entry, Run, Wanted
 from streams.roles import ModelRecord, Roles
 
 SETTINGS = (
-    *("candidate", "recipe", "decision_threshold", "seeds", "dataset"),
-    *("selection.chosen", "selection.setting", "calibration.method", "runtime.chosen"),
+    *("candidate", "recipe", "decision_threshold", "seeds", "gate.defer_budget"),
+    *("selection.chosen", "selection.setting", "selection.estimator", "selection.measure"),
+    *("calibrated.kept", "runtime"),
 )
 """Parts of a manifest that a training was given or chose: parameters of its run."""
-MEASURES = ("gate", "verdict", "selection", "checks", "calibration", "runtime")
+MEASURES = ("dataset", "gate", "verdict", "selection", "checks", "calibrated", "runtime")
 """Parts whose numbers were measured: metrics of its run."""
+GIVEN = ("selection.estimator", "selection.setting", "dataset.from", "dataset.to", "dataset.rows")
+"""Numbers among them that nobody measured."""
 TEXT_MAX = 5000
 """Characters of a parameter or a run's tag; MLflow takes 6,000 and 8,000."""
 _TYPES = {"Number": "double", "Integer": "long", "Boolean": "boolean", "Category": "string"}
@@ -36,10 +40,10 @@ class Found:
     steps: Sequence[Mapping[str, Any]] = ()
 
 
-def wanted(roles: Roles, as_of: int, find: Callable[[ModelRecord], Found]) -> Wanted:
+def wanted(roles: Roles, as_of: int, describe: Callable[[ModelRecord], Run]) -> Wanted:
     """What MLflow is to say when the records of the topic before offset ``as_of`` hold."""
     entries = {
-        version: Entry(version, tags(record, roles), run(record, find(record)))
+        version: Entry(version, tags(record, roles), describe(record))
         for version, record in roles.records.items()
     }
     return Wanted(entries, as_of)
@@ -71,15 +75,22 @@ def run(record: ModelRecord, found: Found) -> Run:
     params = {
         _key(name): _text(value)
         for part in SETTINGS
-        for name, value in _leaves(part, _part(manifest, part))
+        for name, value in leaves(part, _part(manifest, part))
     }
-    params |= {"dataset.id": record.dataset_id, "dataset.rows": str(record.rows)}
+    params |= {
+        "dataset.id": record.dataset_id,
+        "dataset.rows": str(record.rows),
+        "dataset.from": time_text(record.data_from),
+        "dataset.to": time_text(record.data_to),
+    }
     metrics = {_key(name): float(value) for name, value in record.metrics.items()}
     metrics |= {
         _key(name): float(value)
         for part in MEASURES
-        for name, value in _leaves(part, manifest.get(part))
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        for name, value in leaves(part, manifest.get(part))
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and not name.startswith(GIVEN)
     }
     metrics |= {_key(f"seconds.{s['step']}"): float(s["seconds"]) for s in found.steps}
     return Run(
@@ -136,17 +147,6 @@ def _part(manifest: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         found = found.get(key) if isinstance(found, Mapping) else None
     return found
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The scalars within JSON data, by their path; lists as JSON text."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{name}.{key}", inner)
-    elif isinstance(value, list):
-        yield name, json.dumps(value, sort_keys=True)
-    elif value is not None:
-        yield name, value
 
 
 def _text(value: Any) -> str:

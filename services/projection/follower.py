@@ -21,7 +21,7 @@ from prometheus_client import Gauge
 from schemas.topics import BY_NAME
 from services.projection.converge import Registry, converge
 from services.projection.facts import wanted
-from services.projection.places import found, open_store
+from services.projection.places import Describer, open_store
 from streams.codecs import codecs
 from streams.roles import ModelRecord, Roles
 from streams.settings import Settings
@@ -70,6 +70,7 @@ class Projection(threading.Thread):
         self._settings = settings
         self._stop_asked = stop
         self._open = open_registry or _open
+        self._describe = Describer(settings)
         self._codec = codecs(task, settings.home)["model"]
         self._place = TopicPartition(BY_NAME["models"].topic(task.name), 0)
         self._begin()
@@ -141,7 +142,7 @@ class Projection(threading.Thread):
             self._roles = self._roles.after(version, told)
 
     def _tell(self, registry: Registry, at: int) -> None:
-        means = wanted(self._roles, at, lambda record: found(self._settings, record))
+        means = wanted(self._roles, at, self._describe)
         failed = converge(registry, means)
         for version, why in failed.items():
             log.warning("MLflow was not told all of a version", version=version, why=why)

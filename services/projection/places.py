@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.projection.facts import Found
+from services.projection.facts import Found, run
+from services.projection.plan import Run
 from services.trainer.journal import JOURNAL, folder_of, read_journal
 from streams.roles import ModelRecord
 from streams.settings import Settings
@@ -45,6 +46,29 @@ def found(settings: Settings, record: ModelRecord) -> Found:
         journal=str(journal) if steps else "",
         steps=steps,
     )
+
+
+LAST_STEP = "register"
+"""The step of a journal after which no other comes."""
+
+
+class Describer:
+    """What MLflow is told of each version's training; what is whole is read from disk once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._whole: dict[tuple[str, str, str], Run] = {}
+
+    def __call__(self, record: ModelRecord) -> Run:
+        """The run of a version."""
+        key = (record.version, record.event_id, record.sha256)
+        if key in self._whole:
+            return self._whole[key]
+        seen = found(self._settings, record)
+        made = run(record, seen)
+        if seen.bundle and seen.steps and seen.steps[-1]["step"] == LAST_STEP:
+            self._whole[key] = made
+        return made
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -52,6 +52,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     # The projection tries again by itself, and meanwhile says that it cannot.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

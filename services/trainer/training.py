@@ -167,8 +167,12 @@ def _record(
     known = roles.records.get(contents.id)
     if trained.accepted and not again:
         role = shop.task.rollout.first_role if before is not None else "champion"
+    changed_by = BY_TRAINER
     if known is not None and roles.role(contents.id) in ("canary", "candidate", "shadow"):
         role = known.role  # it is on its way already, and the rollout decides about it
+    elif before is not None and known is not None and known.by_hand and known.role == "archived":
+        # Somebody took it out of service: that the same rows give it again does not undo that.
+        role, changed_by, reason = "archived", known.changed_by, known.reason
     else:
         known = None
     return ModelRecord(
@@ -185,7 +189,7 @@ def _record(
         data_to=contents.dataset["to"],
         metrics={name: float(value) for name, value in contents.metrics.items()},
         replaces=before.replaces if before and again else before.version if before else "",
-        changed_by=BY_TRAINER,
+        changed_by=changed_by,
         share=known.share if known else 0.0,
         experiment=known.experiment if known else "",
     )

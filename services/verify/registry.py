@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.projection.facts import wanted
-from services.projection.places import found, open_store, store_exists
+from services.projection.places import Describer, open_store, store_exists
 from services.projection.plan import Wanted, differences
 from services.projection.store import Store
 from streams.roles import Roles
@@ -29,12 +29,13 @@ class Comparison:
 
     def __init__(self, settings: Settings, task: str) -> None:
         self._settings, self._task = settings, task
+        self._describe = Describer(settings)
         self._store: Store | None = None
 
     def compare(self, roles: Roles, as_of: int) -> Compared:
         """What differs now from the roles that the topic holds up to ``as_of``."""
         settings = self._settings
-        means: Wanted = wanted(roles, as_of, lambda record: found(settings, record))
+        means: Wanted = wanted(roles, as_of, self._describe)
         if self._store is None:
             if not store_exists(settings):  # to look at it would make it
                 said = ["there is no MLflow store yet"] if roles.records else []

@@ -155,6 +155,7 @@ def _selection(task: Task, data: Dataset, choice: Choice, found: Found) -> Facts
         "measure": LOSS[task.kind],
         "chosen": choice.candidate.label,
         "setting": described(choice.candidate.setting),
+        "estimator": describe_value(choice.candidate.estimator),
         "validation": dict(choice.losses),
         "baseline": choice.baseline,
         "baselines": dict(choice.baselines),

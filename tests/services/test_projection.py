@@ -75,8 +75,8 @@ def record(version: str, role: Role = "champion", **changes: object) -> ModelRec
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def means(records: Sequence[ModelRecord], find: object = None) -> Wanted:
-    return wanted(fold(records), len(records), lambda one: Found({"candidate": "trees"}))
+def means(records: Sequence[ModelRecord]) -> Wanted:
+    return wanted(fold(records), len(records), lambda one: run(one, Found({"candidate": "trees"})))
 
 
 @dataclass
@@ -304,7 +304,7 @@ def test_killed_after_each_of_its_writes_the_projection_ends_with_what_the_topic
     ):
         topic += moved
         roles = fold(topic)
-        said = wanted(roles, len(topic), lambda one: bundle(tmp_path, one.version))
+        said = wanted(roles, len(topic), lambda one: run(one, bundle(tmp_path, one.version)))
         while True:
             store = open_store(Settings(home=mlflow_home), task)
             try:
@@ -324,7 +324,7 @@ def test_stopped_anywhere_in_a_move_it_follows_the_next_move(
     topic = [record("a"), record("b")]
     for writes in range(1, 9):
         topic.append(record("ab"[writes % 2], reason=f"move {writes}"))
-        said = wanted(fold(topic), len(topic), lambda one: bundle(tmp_path, one.version))
+        said = wanted(fold(topic), len(topic), lambda one: run(one, bundle(tmp_path, one.version)))
         with pytest.raises(Stopped):
             converge(store, said, stop_after(writes if writes < 5 else 1))  # type: ignore[arg-type]
     converge(store, said)
