@@ -153,7 +153,7 @@ def _export(
 
 def _smaller(version: Any, rows: Rows, data: bytes, quantise: bool, distil: bool) -> Sequence[Form]:
     """Smaller forms, the one to be written last."""
-    from services.export.forms import rounded, taught, with_fewer_trees
+    from services.export.forms import in_int8, rounded, taught, with_fewer_trees
     from services.export.judge import Form
     from streams.manifest import samples
     from streams.portable.convert import convert
@@ -167,7 +167,11 @@ def _smaller(version: Any, rows: Rows, data: bytes, quantise: bool, distil: bool
                 whole = convert(task, fewer, few, version.gate, version.calibrator)
                 smaller = rounded(whole)
                 found.append(Form.onnx(f"float32, {share:.0%} of the trees", version, smaller))
-        found.append(Form.onnx("float32", version, rounded(data)))
+        small = rounded(data)
+        bytes_ = in_int8(small)
+        if bytes_ is not None:
+            found.append(Form.onnx("int8", version, bytes_))
+        found.append(Form.onnx("float32", version, small))
     if distil:
         student = convert(task, taught(task, version, rows.taught), few, version.gate)
         if quantise:

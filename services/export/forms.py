@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,8 @@ LEAST = 1e-6
 def rounded(data: bytes) -> bytes:
     """The same file with all its numbers in float32; inputs and outputs stay float64.
 
-    Quantisation in the sense of onnxruntime (int8) is for products of matrices: it has no tree
-    operator in anything smaller than float32.
+    That is as small as trees get: onnxruntime has no operator for them in anything smaller, and
+    quantises products of matrices alone (`in_int8`).
     """
     model = onnx.load_from_string(data)
     graph = model.graph
@@ -63,6 +65,24 @@ def rounded(data: bytes) -> bytes:
     graph.node.extend(nodes)
     onnx.checker.check_model(model)
     made: bytes = model.SerializeToString(deterministic=True)
+    return made
+
+
+def in_int8(data: bytes) -> bytes | None:
+    """A file in float32 with the weights of its products of matrices in int8, by onnxruntime's
+    dynamic quantisation; None where there are none."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load_from_string(data)
+    if not any(node.op_type in ("MatMul", "Gemm") for node in model.graph.node):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        quantize_dynamic(model, path, weight_type=QuantType.QInt8)
+        small = onnx.load(path)
+    del small.metadata_props[:]
+    small.metadata_props.extend(model.metadata_props)
+    made: bytes = small.SerializeToString(deterministic=True)
     return made
 
 

@@ -59,9 +59,10 @@ def with_runtime(task: Task, contents: Contents, table: pd.DataFrame) -> Content
         try:
             data = convert(task, contents.model, samples)
             session = Session(data)
-        except NotConvertible as error:
-            return replace(contents, runtime={"chosen": SKLEARN, "why": f"no ONNX form: {error}"})
-        parity = compare(version, session, rows)
+            parity = compare(version, session, rows)
+        except Exception as error:  # what is only to be faster keeps no version from its place
+            told = str(error) if isinstance(error, NotConvertible) else repr(error)
+            return replace(contents, runtime={"chosen": SKLEARN, "why": f"no ONNX form: {told}"})
         facts: dict[str, Any] = {"libraries": libraries, "parity": parity.plain()}
         if not parity.holds or parity.largest > CLOSE:
             why = f"its ONNX form is off by {parity.largest:.1e}; at most {CLOSE:.0e} may serve"

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.export import edge
-from services.export.forms import rounded, taught, with_fewer_trees
+from services.export.forms import in_int8, rounded, taught, with_fewer_trees
 from services.export.judge import Form, judge
 from services.export.rows import of_history, of_source
 from services.scoring.inputs import TableError
@@ -179,6 +179,18 @@ def test_smaller_forms_are_smaller_and_told_with_what_they_lose(name: str) -> No
         assert session.predict_proba(rows.judged) == pytest.approx(
             student.predict_proba(rows.judged), abs=1e-12
         )
+
+
+def test_products_of_matrices_get_smaller_still() -> None:
+    small = rounded(exported("wine"))
+    least = in_int8(small)
+    assert least is not None
+    one, rows = version("wine"), data("wine").frame
+    found = Form.onnx("int8", one, least).version.predict(rows)
+    assert (found.answer == one.predict(rows).answer).mean() > 0.9
+    kinds = {tensor.data_type for tensor in onnx.load_from_string(least).graph.initializer}
+    assert onnx.TensorProto.INT8 in kinds
+    assert in_int8(rounded(convert(TUMOUR, version("tumour").model, data("tumour").frame))) is None
 
 
 def test_rounding_leaves_no_number_of_float64_inside() -> None:
