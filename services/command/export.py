@@ -184,11 +184,13 @@ def _smaller(version: Any, rows: Rows, data: bytes, quantise: bool, distil: bool
 def _print(found: Mapping[str, Any]) -> None:
     parity = found["parity"]
     out.print(
-        f"{found['out']}: {found['version']} as {found['form']}, {found['total_bytes']:,} bytes"
+        f"{found['out']}: {found['version']} as {found['form']}, {found['total_bytes']:,} bytes",
+        soft_wrap=True,
     )
     out.print(
         f"parity: {parity['rows']:,} rows and {parity['made']} made ones within "
-        f"{parity['largest']:.1e} (at most {parity['tolerance']:.0e}), no answer is another"
+        f"{parity['largest']:.1e} (at most {parity['tolerance']:.0e}), no answer is another",
+        soft_wrap=True,
     )
     losses = [name for name in ("log_loss", "mae", "error") if name in found["forms"][0]]
     numbers = ("bytes", "packed", "µs, 1 row", "µs, 500 rows", *losses, "changed")

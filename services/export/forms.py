@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,11 @@ def in_int8(data: bytes) -> bytes | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        quantize_dynamic(model, path, weight_type=QuantType.QInt8)
+        logging.disable(logging.WARNING)  # it recommends a preparation that is for images
+        try:
+            quantize_dynamic(model, path, weight_type=QuantType.QInt8)
+        finally:
+            logging.disable(logging.NOTSET)
         small = onnx.load(path)
     del small.metadata_props[:]
     small.metadata_props.extend(model.metadata_props)

@@ -161,13 +161,21 @@ def _tables(graph: Graph, transformer: Any, given: Frame) -> Matrix:
         if name == given.names[-1]:
             mine = mine | ~changes.any(axis=0)  # what never changes is anybody's
         if mine.any():
-            table = graph.constant(tables[name][:, mine])
-            parts.append(graph.op("Gather", table, given.codes(graph, name), axis=0))
+            parts.append(_looked_up(graph, tables[name][:, mine], given.codes(graph, name)))
             order += np.flatnonzero(mine).tolist()
     value = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
     if order != list(range(width)):
         value = graph.columns(value, np.argsort(order).tolist())
     return Matrix(value, width)
+
+
+def _looked_up(graph: Graph, table: Floats, codes: str) -> str:
+    """Rows of a table; in one byte a number where all are small whole ones, as of one-hot codes."""
+    small = table.astype(np.uint8) if ((table >= 0) & (table < 256)).all() else None
+    if small is None or (small != table).any():
+        return graph.op("Gather", graph.constant(table), codes, axis=0)
+    found = graph.op("Gather", graph.constant(small, np.uint8), codes, axis=0)
+    return graph.op("Cast", found, to=11)
 
 
 def _of_codes(codes: npt.NDArray[Any], like: pd.Series) -> pd.Categorical:
