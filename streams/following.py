@@ -165,8 +165,6 @@ class Following(Follower):
                 arms.append(Arm(record.version, record.share, served))
             if record.role == "canary" and served is not None:
                 beside += [served, champion]
-        if not arms and not beside:
-            return None
         return Routing(experiment, champion, tuple(arms), tuple(beside), self._by)
 
     def _put_in_service(self, record: ModelRecord) -> bool:

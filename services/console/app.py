@@ -93,6 +93,9 @@ def application(
     async def system(_: Request) -> Response:
         return await _answer(history.system())
 
+    async def decisions(_: Request) -> Response:
+        return await _answer(history.decisions())
+
     async def drifts(_: Request) -> Response:
         return await _answer(history.drifts())
 
@@ -115,6 +118,7 @@ def application(
             Route("/api/system", system),
             Route("/api/drifts", drifts),
             Route("/api/drift", drift),
+            Route("/api/decisions", decisions),
             *labels.routes(),
             *retraining.routes(),
             *training.routes(),

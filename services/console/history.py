@@ -112,6 +112,12 @@ class History:
 
         return await self._cached(("drift", id_), FRESH_S, ask)
 
+    async def decisions(self) -> bytes:
+        """JSON: the newest decisions about roles, the newest first."""
+        return await self._cached(
+            ("decisions",), FRESH_S, lambda: self._rows("decisions", queries.DECISIONS, {})
+        )
+
     async def past(self, before_s: int, seconds: int) -> dict[str, list[Any]]:
         """The live charts' columns for the time before the console ran; empty if not known."""
 

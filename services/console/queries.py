@@ -9,8 +9,9 @@ import json
 from schemas.records import template
 from schemas.topics import BY_NAME
 
-_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES, _DRIFTS = (
-    BY_NAME[name].table for name in ("metrics", "predictions", "requests", "outcomes", "drifts")
+_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES, _DRIFTS, _DECISIONS = (
+    BY_NAME[name].table
+    for name in ("metrics", "predictions", "requests", "outcomes", "drifts", "decisions")
 )
 
 _MEASURES = ", ".join(
@@ -84,6 +85,16 @@ DRIFT = f"""
     LIMIT 1
 """
 """All that is known of one."""
+
+DECISIONS = f"""
+    SELECT decision_id, toUnixTimestamp64Milli(decided_at) AS decided, action, version, from_role,
+           to_role, share, moves, reason, rule, champion, value, low, high, bound, outcomes,
+           changed_by
+    FROM {_DECISIONS}
+    ORDER BY decided DESC, _offset DESC
+    LIMIT 50
+"""
+"""The newest decisions about roles, the newest first."""
 
 PAST_COLUMNS = ("t", "requests", "predictions", "outcomes", "p50", "p99")
 

@@ -17,6 +17,8 @@ from streams.task import Task
 
 KEPT = 8
 """Versions without an active role whose records are remembered, the newest."""
+MOST_ARMS = 3
+"""Versions that wait to be arms of the next test, the newest."""
 ACTIVE = ("champion", "canary", "shadow", "candidate")
 
 
@@ -130,11 +132,30 @@ class Rollouts:
                 decisions += self._by_hand(record, before)
             elif self._enters(record):
                 if known is None or known.role not in ACTIVE:
-                    self._waiting.append(record.version)
+                    decisions += self._waits(record.version)
             elif record.role == "champion":
                 decisions += self._by_trainer(record, before)
+            elif record.role not in ACTIVE and self._takes_part(record.version):
+                why = f"{record.version} is {record.role}: {record.reason}"
+                decisions += self._end(why, record.changed_by, record.version)
             decisions += self._next()
         return decisions
+
+    def _takes_part(self, version: str) -> bool:
+        return self.experiment is not None and version in self.experiment.members
+
+    def _waits(self, version: str) -> list[Decision]:
+        """A version queues; where too many do, the oldest of them leaves: each costs the workers
+        its answers."""
+        self._waiting.append(version)
+        most = MOST_ARMS if self._policy.strategy in ("ab", "bandit") else 1
+        running = self.experiment
+        if running is None or len(self._waiting) <= most:
+            return []
+        oldest = self._waiting.pop(0)
+        moves = [self._move(oldest, "archived")]
+        reason = f"{version} is newer, and waits in its place"
+        return [self._decision("ended", oldest, reason, "policy", moves, running)]
 
     def _enters(self, record: ModelRecord) -> bool:
         """Whether a version is to be compared in service: the trainer's, or the learner's, which
@@ -283,6 +304,8 @@ class Rollouts:
         if former is None or former.version == record.version:
             return []
         decisions = self._end(f"{record.version} is champion at once", BY_TRAINER, record.version)
+        if record.continual and former.continual:
+            return decisions  # the same model some outcomes later
         return decisions + self._watched(record.version, former.version)
 
     def _watched(self, version: str, former: str) -> list[Decision]:
@@ -329,7 +352,7 @@ class Rollouts:
             "ended",
             experiment.challengers[0],
             f"the experiment ends: {why}",
-            "policy" if by == BY_TRAINER else "hand",
+            "policy" if by in ("", BY_TRAINER, BY_LEARNER) else "hand",
             moves,
             experiment,
             None,

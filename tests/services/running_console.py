@@ -280,3 +280,32 @@ def drift(id_: str, **changes: Any) -> dict[str, Any]:
         "evidence": json.dumps(evidence),
         **changes,
     }
+
+
+def decision(**changes: Any) -> dict[str, Any]:
+    """A record of `decisions`, such as the worker writes."""
+    return {
+        "decision_id": "5f0c21d4a7b3e9c8",
+        "decided_at": 1_362_110_400_000,
+        "event_time": 1_362_110_400_000,
+        "action": "promoted",
+        "version": "v2",
+        "from_role": "canary",
+        "to_role": "champion",
+        "moves": {"v2": "canary > champion"},
+        "reason": "v2 is better than v1",
+        "rule": "loss",
+        "experiment": "e1",
+        "strategy": "canary",
+        "champion": "v1",
+        "statistic": "difference of the mean brier",
+        "value": -0.02,
+        "low": -0.03,
+        "high": -0.01,
+        "bound": 0.0,
+        "alpha": 0.05,
+        "outcomes": 1200,
+        "evidence": '{"estimates": [{"version": "v2", "what": "loss", "segment": "", "n": 1200,'
+        ' "value": -0.02, "low": -0.03, "high": -0.01, "limit": 0.0}]}',
+        **changes,
+    }

@@ -26,6 +26,7 @@ from tests.services.running_console import (
     RunningConsole,
     alert,
     dead_letter,
+    decision,
     drift,
     model,
     prediction,
@@ -251,6 +252,8 @@ def filled(system: System) -> System:
     )
     system.wait_for_rows("metrics", len(rows))
     system.wait_for_rows("drifts", 2)
+    system.send("decisions", decision(), decision(decision_id="d2", reason=HOSTILE))
+    system.wait_for_rows("decisions", 2)
     system.wait_for_rows("predictions", 10)
     return system
 
@@ -356,6 +359,16 @@ def test_the_first_version_is_marked_though_it_began_before_the_axis(
     left, inner = page.evaluate("[window.texts.get('▾ v1'), window.texts.get('▾ v2')]")
     assert left is not None, "the first version has no mark"
     assert 0 < left < inner
+
+
+def test_decisions_are_listed_with_their_reasons(filled: System, page: Page) -> None:
+    page.goto(filled.console.url)
+    rows = page.locator("#decisions tr")
+    expect(rows).to_have_count(2)
+    expect(rows.last.locator("[data-name=Action]")).to_have_text("promoted")
+    expect(rows.last.locator("[data-name=Moves]")).to_have_text("v2: canary ► champion")
+    expect(rows.last.locator("[data-name=Why]")).to_have_text("v2 is better than v1")
+    assert page.locator("#decisions img, #decisions script").count() == 0
 
 
 def test_drifts_are_listed_and_opened_with_both_distributions(filled: System, page: Page) -> None:

@@ -5,6 +5,7 @@ import * as drift from "./drift.js";
 import * as format from "./format.js";
 import * as now from "./now.js";
 import * as quality from "./quality.js";
+import * as rollout from "./rollout.js";
 import * as system from "./system.js";
 import * as training from "./training.js";
 import { champion, showAlerts, showLetters, showProcesses, showShares, showVersions } from "./tables.js";
@@ -22,6 +23,7 @@ const on = {
     now.start(hello);
     quality.start(hello);
     drift.start();
+    rollout.start();
     system.start();
     training.start();
   },
@@ -30,6 +32,7 @@ const on = {
     now.tick(tick);
     quality.tick(tick);
     drift.tick();
+    rollout.tick();
     system.tick();
     training.tick();
     showShares(tick.figures.by_version);

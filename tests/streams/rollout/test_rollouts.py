@@ -128,6 +128,22 @@ def test_versions_wait_for_their_turn_and_begin_when_it_has_come() -> None:
     assert running.challengers == ["v3"]
 
 
+def test_of_those_that_wait_the_newest_stays() -> None:
+    world = canary()
+    world.models(record("v3", "shadow"))
+    (left,) = world.models(record("v4", "shadow"))
+    assert [(move.version, move.role) for move in left.moves] == [("v3", "archived")]
+    assert list(world.rollouts.waiting) == ["v4"]
+
+
+def test_an_experiment_ends_with_a_version_that_leaves_it() -> None:
+    world = canary()
+    (ended,) = world.models(record("v2", "archived", by="learner"))
+    assert (ended.action, ended.rule) == ("ended", "policy")
+    assert world.rollouts.experiment is None
+    assert world.roles == {"v1": "champion", "v2": "archived"}
+
+
 @pytest.mark.parametrize("version", ["v1", "v2", "v0"])
 def test_an_act_by_hand_ends_the_rollout(version: str) -> None:
     world = canary(watch=timedelta(0))
