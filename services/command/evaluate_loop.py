@@ -44,8 +44,9 @@ def loop(
 
     The same estimator on the same inputs, in event time, each label known when it became known.
     Some ten minutes of CPU. The last line printed with --json is one object {"never",
-    "monthly_all", "monthly_last_2", "weir": {"auc", "log_loss", "retrainings"}}: means of the
-    months, and retrainings after the first model.
+    "monthly_all", "monthly_last_2", "weir", "weir_batch", "continual": {"auc", "log_loss",
+    "retrainings"}}: means of the months, and retrainings after the first model. weir_batch: Weir
+    without the model that learns from each outcome; continual: that alone.
     """
     from services.evaluate.environments import EnvironmentFailed
     from services.evaluate.loop_report import renew

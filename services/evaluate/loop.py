@@ -1,8 +1,9 @@
 """Does the closed loop pay? March to December of the flights, under four ways to retrain.
 
 All four ask the same estimator about the same inputs, learn from the same labels as they come, and
-begin with the model of January and February. Who decides when to fit it again, and on what, is the
-only difference.
+begin with the model of January and February. They differ in who decides when to fit it again, and
+on what; and Weir's may also answer together with a model that learns from each outcome, which is
+shown apart as well.
 """
 
 from __future__ import annotations

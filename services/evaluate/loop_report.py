@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.evaluate.environments import ROOT, python_of, run
-from services.evaluate.loop import ALL, Found, told
+from services.evaluate.loop import ALL, STATEFUL, STATELESS, WEIR, Found, told
 from services.evaluate.loop_world import Score
 from services.evaluate.report import ReportError
 
@@ -20,6 +21,8 @@ MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 def section(found: Found, plain: Found | None) -> str:
     """The figures in Markdown. plain: of the comparison without windowed features."""
     parts = [by_month(found), f"![The months, and when was retrained]({IMAGE})", _lead(found)]
+    if STATELESS in found.scores:
+        parts.append(_share(found))
     parts.append(f"What Weir's triggers asked for:\n\n{_events(found)}")
     parts.append(
         "The same versions, and what Weir has of them besides the estimator's own answers:\n\n"
@@ -31,18 +34,23 @@ def section(found: Found, plain: Found | None) -> str:
 
 
 def by_month(found: Found) -> str:
-    """AUC and log loss of every strategy, by month and as means of the months."""
-    names = list(found.scores)
-    titles = [f"AUC, {name}" for name in names] + [f"log loss, {name}" for name in names]
-    lines = [f"| month | {' | '.join(titles)} |", f"|---|{'--:|' * len(titles)}"]
-    scores = list(found.scores.values())
-    for i, month in enumerate(scores[0].months):
-        cells = [one.auc[i] for one in scores] + [one.log_loss[i] for one in scores]
-        lines.append(f"| {MONTHS[month - 1]} | {' | '.join(f'{c:.4f}' for c in cells)} |")
-    cells = [one.mean_auc for one in scores] + [one.mean_log_loss for one in scores]
-    lines.append(f"| mean | {' | '.join(f'{c:.4f}' for c in cells)} |")
-    counts = [f"{one.retrainings}" for one in scores]
-    lines.append(f"| retrainings | {' | '.join(counts + [''] * len(counts))} |")
+    """AUC and log loss of every strategy, by month and as means of the months: two tables."""
+    scores = found.scores.values()
+    auc = _monthly("AUC", found, [one.auc for one in scores])
+    loss = _monthly("log loss", found, [one.log_loss for one in scores])
+    return f"{auc}\n\n{loss}"
+
+
+def _monthly(measure: str, found: Found, of: Sequence[Sequence[float]]) -> str:
+    lines = [f"| {measure} | {' | '.join(found.scores)} |", f"|---|{'--:|' * len(of)}"]
+    months = next(iter(found.scores.values())).months
+    for i, month in enumerate(months):
+        cells = [f"{one[i]:.4f}" for one in of]
+        lines.append(f"| {MONTHS[month - 1]} | {' | '.join(cells)} |")
+    means = [f"{sum(one) / len(one):.4f}" for one in of]
+    counts = [f"{one.retrainings}" for one in found.scores.values()]
+    lines.append(f"| mean | {' | '.join(means)} |")
+    lines.append(f"| retrainings | {' | '.join(counts)} |")
     return "\n".join(lines)
 
 
@@ -63,6 +71,16 @@ def _lead(found: Found) -> str:
         f"Weir against `{ALL}`: AUC {auc[0]:+.4f} (95 % of bootstraps by day between "
         f"{auc[1]:+.4f} and {auc[2]:+.4f}), log loss {-loss[0]:+.4f} (between {-loss[2]:+.4f} and "
         f"{-loss[1]:+.4f})."
+    )
+
+
+def _share(found: Found) -> str:
+    said = found.replayed.said
+    replayed = said.version != ""
+    share = (said.probability[replayed] != said.batch[replayed]).mean()
+    return (
+        f"`{WEIR}` answered {share:.1%} of the requests with what learns from each outcome, as its "
+        f"comparison said; `{STATELESS}` is the same without, `{STATEFUL}` that alone."
     )
 
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 from river.compose import Pipeline, TransformerUnion
 
-from streams.continual.model import Floats, Learned, aligned, numbers, pool, probabilities
+from streams.continual.model import Floats, Learned, numbers, of_true, pool, probabilities
 from streams.continual.prequential import Faded
 from streams.continual.rows import rows_of
 from streams.task import Task
 from streams.training.fitting import one_thread
-from streams.version import Version
+from streams.version import Answers, Version
 
 CHAMPION, ALONE, TOGETHER = "champion", "alone", "together"
 """Who is judged: the batch-trained model, the learner, and both by the policy's share."""
@@ -55,7 +55,7 @@ class Learner:
                 theirs, mine = base.predict(frame).answer, numbers(self.model, rows)
                 both = mine if share == 1 else (1 - share) * theirs + share * mine
             else:
-                theirs = aligned(base.model, frame, classes)
+                theirs = _of_all(base.predict(frame))
                 mine = probabilities(self.model, rows, classes)
                 both = mine if share == 1 else pool(theirs, mine, share)
         return Said(theirs, mine, both)
@@ -87,7 +87,13 @@ class Learner:
     def served(self, base: Version) -> Learned:
         """The model that a version of it holds: as it is now, whatever it learns later."""
         kept = without_plans(copy.deepcopy(self.model))
-        return Learned(base.model, kept, self.policy.share, classes_of(self._task))
+        return Learned(
+            base.model,
+            kept,
+            self.policy.share,
+            classes_of(self._task),
+            base.manifest.get("calibration"),
+        )
 
 
 def without_plans(model: Any) -> Any:
@@ -101,6 +107,14 @@ def without_plans(model: Any) -> Any:
         for step in model.transformers.values():
             without_plans(step)
     return model
+
+
+def _of_all(given: Answers) -> Floats:
+    """The probabilities of all classes, (n, k)."""
+    if given.probabilities is not None:
+        return given.probabilities
+    assert given.probability is not None
+    return of_true(given.probability)
 
 
 def classes_of(task: Task) -> list[Any] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from streams.calibration import Calibrator
 from streams.continual.rows import Row, rows_of
 
 Floats = npt.NDArray[np.float64]
@@ -19,17 +21,24 @@ class Learned:
     """A river model, alone or pooled with one that was fitted in a batch.
 
     base: fitted, or None: alone. classes_: false and true, or the task's classes; None: a
-    regression. Where there are classes the answer is the pool of both models' log probabilities,
-    by `share` (Genest and Zidek 1986, Statistical Science 1, 4.2).
+    regression. calibration: what sets the base's probabilities right, as its manifest has it.
+    Where there are classes the answer is the pool of both models' log probabilities, by `share`
+    (Genest and Zidek 1986, Statistical Science 1, 4.2).
     """
 
     def __init__(
-        self, base: Any | None, learner: Any, share: float, classes: list[Any] | None
+        self,
+        base: Any | None,
+        learner: Any,
+        share: float,
+        classes: list[Any] | None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         self.base = None if share == 1 else base
         self.learner = learner
         self.share = share
         self.classes_ = classes
+        self.calibration = None if calibration is None else dict(calibration)
 
     def predict_proba(self, frame: pd.DataFrame) -> Floats:
         """(n, k), in the order of `classes_`."""
@@ -37,7 +46,13 @@ class Learned:
         mine = probabilities(self.learner, rows_of(frame), self.classes_)
         if self.base is None:
             return mine
-        return pool(aligned(self.base, frame, self.classes_), mine, self.share)
+        theirs = aligned(self.base, frame, self.classes_)
+        calibrator = Calibrator.of(self.calibration)
+        if calibrator is not None and self.classes_ == [False, True]:
+            theirs = of_true(calibrator(theirs[:, 1]))
+        elif calibrator is not None:
+            theirs = calibrator(theirs)
+        return pool(theirs, mine, self.share)
 
     def predict(self, frame: pd.DataFrame) -> npt.NDArray[Any]:
         """(n,): numbers; the most probable class where there are classes."""
@@ -74,6 +89,11 @@ def aligned(model: Any, frame: pd.DataFrame, classes: list[Any]) -> Floats:
     for at, name in enumerate(known):
         found[:, classes.index(bool(name) if classes == [False, True] else str(name))] = raw[:, at]
     return found
+
+
+def of_true(probability: Floats) -> Floats:
+    """P(true), (n,), as probabilities of false and true, (n, 2)."""
+    return np.column_stack([1 - probability, probability])
 
 
 def pool(one: Floats, other: Floats, share: float) -> Floats:

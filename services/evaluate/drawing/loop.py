@@ -14,7 +14,13 @@ mpl.rcParams |= {"svg.hashsalt": "weir", "font.size": 9, "svg.fonttype": "none"}
 import matplotlib.dates as mdates  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 
-COLOURS = {"weir": "#1f6f8b", "monthly_all": "#d1793b", "monthly_last_2": "#8b8b8b"}
+COLOURS = {
+    "weir": "#1f6f8b",
+    "monthly_all": "#d1793b",
+    "monthly_last_2": "#8b8b8b",
+    "weir_batch": "#7fb3c4",
+    "continual": "#a58bc2",
+}
 
 data = json.load(sys.stdin)
 figure, axes = plt.subplots(

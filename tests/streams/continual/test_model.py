@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from river.naive_bayes import BernoulliNB
+from sklearn.dummy import DummyClassifier
 
 from streams.continual.model import Learned, pool, probabilities
 from streams.continual.rows import rows_of
@@ -57,3 +58,12 @@ def test_alone_it_needs_no_base() -> None:
     model = Learned(object(), BernoulliNB(), 1.0, [False, True])
     assert model.base is None
     assert model.predict_proba(pd.DataFrame({"x": [1.0]})).shape == (1, 2)
+
+
+def test_the_probabilities_of_the_base_are_set_right_before_they_are_pooled() -> None:
+    base = DummyClassifier(strategy="prior").fit([[0.0]] * 4, [False, False, False, True])
+    twice = {"method": "temperature", "slope": [2.0]}
+    model = Learned(base, BernoulliNB(), 0.5, [False, True], twice)
+    ((no, yes),) = model.predict_proba(pd.DataFrame({"x": [1.0]}))
+    # The learner has learned nothing: its log odds are 0.
+    np.testing.assert_allclose(np.log(yes / no), 0.5 * 2 * np.log(0.25 / 0.75))
