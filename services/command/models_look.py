@@ -11,7 +11,10 @@ from services.command.output import note, out, print_json, print_table, table, t
 from services.command.versions import VersionArgument
 from services.leaves import leaves
 
-BULKY = ("samples", "files", "vocabularies", "schema_version", "id", "task", "metrics", "dataset")
+BULKY = (
+    *("samples", "files", "vocabularies", "schema_version", "id", "task", "metrics", "dataset"),
+    "created_from",
+)
 """Parts of a manifest that `show` leaves out, or tells in its own way."""
 LISTED = 12
 """Items of a list that are shown; --json has all."""
@@ -65,8 +68,11 @@ def show(version: VersionArgument, task: TaskOption = None, as_json: JsonOption 
     )
     _section("Metrics on held-out time")
     _lines({name: f"{value:.6g}" for name, value in sorted(record.metrics.items())})
-    for part, value in manifest.items():
-        if part not in BULKY and value not in ({}, [], None, ""):
+    parts = {name: value for name, value in manifest.items() if name not in BULKY}
+    _section("Training")
+    _lines({k: _scalar(v) for k, v in parts.items() if not isinstance(v, Mapping | list)})
+    for part, value in parts.items():
+        if isinstance(value, Mapping | list) and value:
             _section(part)
             _tell(value)
     if steps:
@@ -162,7 +168,9 @@ def _lines(facts: Mapping[str, str]) -> None:
 
 
 def _tell(value: Any, name: str = "") -> None:
-    """JSON data, a line a scalar; lists of records as tables."""
+    """JSON data, a line a scalar; lists of records as tables; what is empty is left out."""
+    if value in ("", [], {}):
+        return
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _tell(inner, f"{name}.{key}" if name else str(key))
