@@ -67,7 +67,7 @@ class State:
                 "done": round(self.done, 2),
                 "event_id": self.event_id,
                 "last": self.last,
-                "registry": self.registry(),
+                **{f"registry_{name}": value for name, value in self.registry().items()},
             },
         )
 
