@@ -72,6 +72,8 @@ ALLOWED = frozenset(
         "river.stats.minimum.Min",
         # A model of these on top of one of scikit-learn's.
         "streams.continual.model.Learned",
+        # Ours: arrays, and what is computed from them.
+        "streams.bends.Bends",
     }
 )
 

@@ -15,7 +15,9 @@ from schemas.columns import Columns
 from schemas.records import Kind
 from streams.additive import additive
 from streams.calibration import Calibrator
+from streams.doubts import doubts
 from streams.frame import PREFIX, frame
+from streams.layers import Layers, layers
 from streams.task import Task
 from streams.trees import without_encoder
 
@@ -96,9 +98,10 @@ class Version:
     threshold: defer where ``gate_scores`` is at or above it; None where there is no gate.
     runtime: what its model is asked in: ``scikit-learn``, or ``onnx``.
 
-    ``samples``, some rows of a frame, let it serve linear models and boosted trees in faster ways
-    that give the same (see `streams.additive`, `streams.trees`). ``portable``, the ONNX form of the
-    model (`streams.portable.session.Session`), is asked in its place.
+    ``samples``, some rows of a frame, let it serve linear models, small networks and boosted trees
+    in faster ways that give the same (see `streams.additive`, `streams.layers`, `streams.trees`).
+    ``portable``, the ONNX form of the model (`streams.portable.session.Session`), is asked in its
+    place.
     """
 
     def __init__(
@@ -127,13 +130,18 @@ class Version:
         self.calibrator = Calibrator.of(manifest.get("calibration"))
         self._classes = np.array(task.classes, object)
         self._positions = _class_positions(task, model)
-        self._gate_true = _position_of_true(gate) if gate is not None else 0
+        self._doubts: Sequence[float] | None = (
+            None if gate is None else manifest["gate"].get("scale")
+        )
+        self._gate_true = 0 if gate is None or self._doubts else _position_of_true(gate)
         self._answering = model
         self._fast_model = self._fast_gate = None
+        self._fast_network: Layers | None = None
         if samples is not None:
             self._answering = without_encoder(model, samples)
             self._fast_model = additive(model, task.inputs, samples)
             self._fast_gate = additive(gate, task.inputs, samples)
+            self._fast_network = layers(gate, task.inputs, samples)
         self.runtime = "scikit-learn"
         if portable is not None:
             self._answering, self._fast_model, self.runtime = portable, None, "onnx"
@@ -146,6 +154,10 @@ class Version:
         """P(the main model errs) for each row, (n,) float64; None where there is no gate."""
         if self.gate is None:
             return None
+        if self._doubts is not None:
+            network = self._fast_network or self.gate.predict
+            intercept, slope = self._doubts
+            return _logistic(intercept + slope * doubts(np.asarray(network(frame), np.float64)))
         if self._fast_gate is not None:
             return _logistic(self._fast_gate(frame))
         scores: Floats = self.gate.predict_proba(frame)[:, self._gate_true]

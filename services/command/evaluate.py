@@ -9,6 +9,7 @@ import typer
 
 from services.command.context import JsonOption
 from services.command.evaluate_drift import drift
+from services.command.evaluate_gate import gate
 from services.command.evaluate_labelling import labelling
 from services.command.evaluate_loop import loop
 from services.command.evaluate_rollout import rollout
@@ -117,6 +118,7 @@ def estimates(
 
 
 app.command()(drift)
+app.command()(gate)
 app.command()(labelling)
 app.command()(rollout)
 app.command()(verdict)

@@ -237,7 +237,7 @@ def version_of(task: Task, contents: Contents) -> Version:
         "vocabularies": contents.vocabularies,
         "decision_threshold": contents.decision_threshold,
         "calibration": contents.calibration,
-        "gate": {"threshold": contents.threshold},
+        "gate": {**contents.gate_metrics, "threshold": contents.threshold},
     }
     return Version(
         task,

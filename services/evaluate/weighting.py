@@ -54,7 +54,7 @@ def task_of(truths_of: TruthsOf, model: str) -> Task:
         candidates={model: MODELS[model]},
         fallback=False,
         exploration=EXPLORED,
-        training=Training(truths_of=truths_of),
+        training=Training(truths_of=truths_of, gate_must_pay=False),
     )
 
 
@@ -156,7 +156,10 @@ def _worth(task: Task, rows: pd.DataFrame, new: pd.DataFrame, truth: Mask) -> di
     errors = wrong(task, truth, given, 0.0)
     deferred = np.zeros(len(new), bool)
     if contents.threshold is not None:
-        deferred = score(task, contents.gate, new) >= contents.threshold
+        deferred = (
+            score(task, contents.gate, new, contents.gate_metrics.get("scale"))
+            >= contents.threshold
+        )
     return {
         "loss": found,
         "off_by": abs(contents.metrics["log_loss"] - found),

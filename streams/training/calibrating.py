@@ -74,7 +74,7 @@ def calibrate(task: Task, data: Dataset, choice: Choice, held: HeldOut) -> Calib
     if kept is None:
         return Calibrated(choice, held, facts)
     given = calibrated(task, held.answers, kept)
-    right = HeldOut(given, held.beyond, errors_of(task, data, given, held.beyond))
+    right = HeldOut(given, held.beyond, errors_of(task, data, given, held.beyond), held.models)
     return Calibrated(
         replace(choice, calibrator=kept), right, facts | {"kept": kept.method, "how": kept.plain()}
     )

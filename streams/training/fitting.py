@@ -113,15 +113,16 @@ def bare_version(
     gate: Any | None = None,
     samples: pd.DataFrame | None = None,
     calibration: Mapping[str, Any] | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> Version:
-    """Fitted estimators as a version without a bundle."""
+    """Fitted estimators as a version without a bundle. scale: of a gate that imitates."""
     manifest = {
         "id": "",
         "dataset": {"id": ""},
         "vocabularies": {},
         "decision_threshold": 0.5,
         "calibration": calibration,
-        "gate": {"threshold": None},
+        "gate": {"threshold": None, "scale": scale},
     }
     return Version(task, manifest, model, gate, samples=samples)
 

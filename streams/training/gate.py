@@ -1,9 +1,18 @@
-"""The gate: a cheap classifier of the inputs that the main model errs on."""
+"""The gate: a cheap model of the inputs that the main model errs on.
+
+It has one of two forms, and validation tells which finds errors better:
+
+- ``errors``: a classifier of the errors, additive in the features;
+- ``imitation`` (classifiers only): a small network foresees how sure the model can be
+  (`streams.training.imitation`), and the errors say what its doubt is worth. A model errs near the
+  boundary of its classes, whatever the features that bring an input there, and no sum of terms of
+  the features can say where that is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,9 +28,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from schemas.features import Category
+from streams.doubts import doubts
 from streams.task import Regression, Task
 from streams.training.errors import FitError
-from streams.training.fitting import answers, bare_version, fit
+from streams.training.fitting import answers, bare_version, fit, one_thread
 from streams.version import Answers, Floats
 
 Errors = npt.NDArray[np.bool_]
@@ -41,12 +51,23 @@ RARE = 20
 class Gate:
     """A trained gate, or the reason why there is none.
 
-    threshold: defer where the score is at or above it.
+    threshold: defer where the score is at or above it. scale: of the ``imitation`` form,
+    intercept and slope of the log odds of an error over those of a doubt.
     """
 
     estimator: Any | None = None
     threshold: float | None = None
     why_none: str = ""
+    scale: tuple[float, float] | None = None
+
+    @property
+    def form(self) -> str:
+        """``errors`` or ``imitation``."""
+        return "errors" if self.scale is None else "imitation"
+
+    def score(self, task: Task, frame: pd.DataFrame) -> Floats:
+        """Its scores, as a version gives them."""
+        return score(task, self.estimator, frame, self.scale)
 
 
 def estimator(task: Task) -> Any:
@@ -74,11 +95,13 @@ def train_gate(
     recent: pd.DataFrame,
     weight: Floats | None = None,
     recent_weight: Floats | None = None,
+    network: Any | None = None,
 ) -> Gate:
     """Learn from ``errors``, the main model's on the rows of ``frame``, where it errs.
 
     ``recent``: inputs whose scores set the threshold, so that at most ``task.defer_budget`` of
     them are deferred. weight, recent_weight: how much the rows of both count; None: all the same.
+    network: that imitates the main model, for the form that takes one.
     """
     wrongs = int(errors.sum())
     if task.defer_budget == 0:
@@ -86,16 +109,42 @@ def train_gate(
     if min(wrongs, len(errors) - wrongs) < MIN_ERRORS:
         return Gate(why_none=f"{wrongs} of {len(errors)} answers were wrong: too few of one kind")
     try:
-        fitted = fit(task, estimator(task), frame, errors, weight)
+        if network is None:
+            made = Gate(fit(task, estimator(task), frame, errors, weight))
+        else:
+            made = Gate(network, scale=_worth(network, frame, errors, weight))
     except FitError as error:
         return Gate(why_none=str(error))
-    scores = score(task, fitted, recent)
-    return Gate(fitted, threshold(scores, task.defer_budget, recent_weight))
+    scores = made.score(task, recent)
+    if not np.isfinite(scores).all():
+        return Gate(why_none="it gives scores that are not finite")
+    return replace(made, threshold=threshold(scores, task.defer_budget, recent_weight))
 
 
-def score(task: Task, gate: Any, frame: pd.DataFrame) -> Floats:
+def _worth(
+    network: Any, frame: pd.DataFrame, errors: Errors, weight: Floats | None
+) -> tuple[float, float]:
+    """What a doubt is worth: log odds of an error = intercept + slope x log odds of the doubt
+    (Platt 1999)."""
+    with one_thread():
+        seen = doubts(network.predict(frame))[:, None]
+        if not np.isfinite(seen).all():
+            raise FitError("the network's sums are not finite")
+        fitted = LogisticRegression().fit(seen, errors, weight)
+    if fitted.coef_[0, 0] <= 0:
+        raise FitError("the model errs least where it is doubted most")
+    return float(fitted.intercept_[0]), float(fitted.coef_[0, 0])
+
+
+def score(
+    task: Task,
+    gate: Any,
+    frame: pd.DataFrame,
+    scale: tuple[float, float] | None = None,
+) -> Floats:
     """The gate's scores, as a version gives them."""
-    scores = bare_version(task, _NoModel(task), gate).gate_scores(frame)
+    version = bare_version(task, _NoModel(task), gate, scale=scale)
+    scores = version.gate_scores(frame)
     assert scores is not None
     return scores
 

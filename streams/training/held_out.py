@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +25,14 @@ class HeldOut:
 
     answers: on train by folds, on validation by the model fitted on train, on test by the one
     fitted on both. beyond: the error above which a regression's answer is wrong (0 for the other
-    kinds). errors: (n,), which are wrong.
+    kinds). errors: (n,), which are wrong. models: of the folds, each fitted on train without one
+    stretch of it.
     """
 
     answers: Answers
     beyond: float
     errors: Errors
+    models: Sequence[Any] = ()
 
 
 def rehearsed(task: Task, data: Dataset, choice: Choice, base: Key, run: Run) -> Choice:
@@ -64,25 +66,50 @@ def held_out(
     tested: the choice as `rehearsed` gives it. base: what names the data and the declaration.
     span: shares of the training's work at which this begins and ends. Raises FitError.
     """
-    lessons = data.lessons(data.train, choice.stands)
-    key = {**base, "fit": describe_value(choice.estimator), "stands": choice.stands}
-
-    def fitted(fold: int, fit: Callable[[], Any]) -> Any:
-        run.at(span[0] + (span[1] - span[0]) * fold / FOLDS)
-        return run.fitted({**key, "on": f"fold {fold} of {FOLDS}"}, fit)
-
-    folds = out_of_fold(task, choice.estimator, *data.rows(data.train), lessons, fitted)
+    folds, models = _folds(task, data, choice, data.train, base, run, span)
     given = folds.join(choice.answers(task, data.rows(data.validation)[0]))
     given = given.join(tested.answers(task, data.rows(data.test)[0]))
     known = data.judged(data.train)
     beyond = wrong_beyond(task, data.target[known], given.take(known), data.weights(known))
-    return HeldOut(given, beyond, errors_of(task, data, given, beyond))
+    return HeldOut(given, beyond, errors_of(task, data, given, beyond), models)
 
 
 def errors_of(task: Task, data: Dataset, given: Answers, beyond: float) -> Errors:
     """Which of the answers to all rows are wrong."""
     found: Errors = wrong(task, data.target, given, beyond)
     return found
+
+
+def committee(
+    task: Task, data: Dataset, choice: Choice, base: Key, run: Run, span: tuple[float, float]
+) -> Sequence[Any]:
+    """The chosen candidate fitted on all rows without one stretch of time, for each of the
+    stretches. base, span: as of `held_out`. Raises FitError."""
+    return _folds(task, data, choice, slice(0, len(data)), base, run, span)[1]
+
+
+def _folds(
+    task: Task,
+    data: Dataset,
+    choice: Choice,
+    where: slice,
+    base: Key,
+    run: Run,
+    span: tuple[float, float],
+) -> tuple[Answers, list[Any]]:
+    """The answers to some rows by folds, and the folds' models."""
+    on = f" of {FOLDS}" if where == data.train else f" of {FOLDS} of all"
+    key = {**base, "fit": describe_value(choice.estimator), "stands": choice.stands}
+    models: list[Any] = []
+
+    def fitted(fold: int, fit: Callable[[], Any]) -> Any:
+        run.at(span[0] + (span[1] - span[0]) * fold / FOLDS)
+        models.append(run.fitted({**key, "on": f"fold {fold}{on}"}, fit))
+        return models[-1]
+
+    lessons = data.lessons(where, choice.stands)
+    given = out_of_fold(task, choice.estimator, *data.rows(where), lessons, fitted)
+    return given, models
 
 
 def measures(

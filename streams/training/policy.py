@@ -36,6 +36,9 @@ class Training:
     comparison: when a newcomer may follow the champion. behaviour: tests that each version must
         pass (`streams.training.behaviour`).
     checks: what rows must be like to be trained on. calibration: how probabilities are set right.
+    gate_must_pay: a gate is deployed only where it costs less than the inference that it spares
+        (`streams.training.gating.deployed`). False where what is held back is worth more than the
+        time of a model: where people answer it, or a wrong answer is dear.
     """
 
     weak_labels: WeakUse = "never"
@@ -47,6 +50,7 @@ class Training:
     behaviour: Sequence[Behaviour] = ()
     checks: DataChecks = field(default_factory=DataChecks)
     calibration: Calibration = field(default_factory=Calibration)
+    gate_must_pay: bool = True
 
     def problems(
         self, follows_signals: bool, exploration: float, candidates: Mapping[str, Any]

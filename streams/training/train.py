@@ -17,9 +17,9 @@ from streams.training.calibrating import calibrate
 from streams.training.candidates import CHAMPION, Candidate, Choice, candidates, choose
 from streams.training.checks import check
 from streams.training.data import Dataset, prepare
-from streams.training.fitting import bare_version, fit, one_thread
-from streams.training.gate import Gate, score
-from streams.training.held_out import held_out, measures, rehearsed
+from streams.training.fitting import fit, one_thread
+from streams.training.gate import Gate
+from streams.training.held_out import committee, held_out, measures, rehearsed
 from streams.training.metrics import LOSS
 from streams.training.profile import profile
 from streams.training.run import UNWATCHED, Facts, Run
@@ -88,9 +88,8 @@ def train(
         tested = replace(choice, model=tested.model)
         facts |= right.facts
     with run.step("gate", 0.7) as facts:  # the rehearsal's, which the figures are of
-        gate = gating.rehearsed(task, data, held)
-        report = gating.report(task, data, held, gate)
-        facts |= {"why_none": gate.why_none} if gate.estimator is None else {}
+        gate, report = gating.rehearsed(task, data, held, choice)
+        facts |= report
     with run.step("evaluate", 0.75) as facts:  # both, on rows that nothing was chosen by
         scores = gating.admitted(task, data, gate)[1]
         metrics = measures(task, data, choice, held, scores, gate.threshold or 0.0)
@@ -101,13 +100,14 @@ def train(
     with run.step("refit", 0.85):  # the version itself: the same again on all rows
         lessons = data.lessons(slice(None), choice.stands)
         model = fit(task, choice.estimator, data.frame, data.target, lessons)
-        gate = gating.refitted(task, data, held, gate)
+        models = [model]
+        if gate.form == "imitation":
+            models += committee(task, data, choice, base, run, (0.85, 0.88))
+        gate = gating.refitted(task, data, held, gate, models, choice.calibration)
+        report |= {} if gate.scale is None else {"scale": gate.scale}
     with run.step("estimates", 0.9):  # what tells how good answers are before their truth comes
         estimates = _estimates(task, like, gate, given)
     with run.step("profile", 0.95) as facts:  # what was seen, for whoever compares with it
-        if gate.estimator is not None:
-            version = bare_version(task, model, gate.estimator, _samples(data), choice.calibration)
-            report |= gating.pays(version, data, report)
         seen = profile(task, like, given.take(like.test))
         beyond = held.beyond
         seen["drift"] = usual(
@@ -176,7 +176,7 @@ def _estimates(task: Task, data: Dataset, gate: Gate, given: Answers) -> Saved |
     """Learned from answers to rows that were not learned from, of those that the gate admits."""
     admitted = np.ones(len(data), bool)
     if gate.threshold is not None:
-        admitted = score(task, gate.estimator, data.frame) < gate.threshold
+        admitted = gate.score(task, data.frame) < gate.threshold
     frame, target = data.rows(admitted)
     with one_thread():
         return fit_saved(task.kind, task.classes, frame, given.take(admitted), target, task.seed)

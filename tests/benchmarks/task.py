@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from streams import Binary, Number, Task, Window
+from streams import Binary, Number, Task, Training, Window
 from streams.drift.policy import LOOKED_AT, Drift
 
 NAMES = [f"x{i}" for i in range(20)]
@@ -46,6 +46,7 @@ Bench = Task(
     baseline=DummyClassifier(strategy="prior"),
     fallback=False,
     defer_budget=0.05,
+    training=Training(gate_must_pay=False),
     horizon=timedelta(hours=1),
     windows=[Window(timedelta(minutes=1))],
     history=history,

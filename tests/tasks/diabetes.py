@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from streams import Boolean, LastN, Number, Regression, Task, Window
+from streams import Boolean, LastN, Number, Regression, Task, Training, Window
 
 
 def history() -> pd.DataFrame:
@@ -36,6 +36,7 @@ Diabetes = Task(
     baseline=DummyRegressor(),
     fallback=150.0,
     defer_budget=0.1,
+    training=Training(gate_must_pay=False),
     segments=["female"],
     horizon=timedelta(days=30),
     windows=[Window(timedelta(days=1)), LastN(50)],

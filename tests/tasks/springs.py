@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from streams.task import Binary, Category, Number, Task
+from streams.task import Binary, Category, Number, Task, Training
 
 MAKERS = ["ash", "birch", "cedar"]
 ROWS = 3_000
@@ -58,6 +58,7 @@ Springs = Task(
     },
     fallback=False,
     defer_budget=0.1,
+    training=Training(gate_must_pay=False),
     segments=["maker"],
     history=history,
     partitions=2,

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from streams import MultiClass, Number, Task, Window
+from streams import MultiClass, Number, Task, Training, Window
 
 data = load_wine(as_frame=True)
 NAMES = {column: column.replace("/", "_over_") for column in data.data.columns}
@@ -33,6 +33,7 @@ Wine = Task(
     baseline=DummyClassifier(strategy="prior"),
     fallback="grignolino",
     defer_budget=0.1,
+    training=Training(gate_must_pay=False),
     horizon=timedelta(days=30),
     windows=[Window(timedelta(days=1))],
     history=history,

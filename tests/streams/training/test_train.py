@@ -129,7 +129,10 @@ def test_a_budget_of_zero_makes_a_version_without_a_gate() -> None:
     contents = trained(tumour_task(defer_budget=0)).contents
     assert contents.gate is None
     assert contents.threshold is None
-    assert contents.gate_metrics == {"why_none": "the task's defer_budget is 0"}
+    assert contents.gate_metrics == {
+        "deployed": False,
+        "why_none": "the task's defer_budget is 0",
+    }
 
 
 def test_the_gate_keeps_to_the_budget_on_validation() -> None:
