@@ -27,6 +27,7 @@ def show(version: VersionArgument, task: TaskOption = None, as_json: JsonOption 
     from services.moves import find
     from services.projection.places import read_manifest
     from services.trainer.journal import read_journal
+    from streams.training.verdict_words import explained
 
     context = open_context(task)
     told = read_topic(context)
@@ -74,7 +75,11 @@ def show(version: VersionArgument, task: TaskOption = None, as_json: JsonOption 
     for part, value in parts.items():
         if isinstance(value, Mapping | list) and value:
             _section(part)
-            _tell(value)
+            if part == "verdict":
+                for line in explained(value):
+                    out.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+            else:
+                _tell(value)
     if steps:
         _section("Steps of its training")
         shown = table("step", "began", "seconds", right=("seconds",))

@@ -13,7 +13,7 @@ from services.demo.flight_delay import FlightDelay
 from services.evaluate.loop_weir import version_of
 from services.evaluate.loop_world import learned, starts, world
 from streams.training.train import train
-from streams.training.verdict import explained
+from streams.training.verdict_words import explained
 from streams.version import Version
 
 

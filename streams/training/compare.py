@@ -76,7 +76,8 @@ def compare(task: Task, data: Dataset, choice: Choice, champion: Version) -> Com
 
     Only true labels judge, by their weights, so that the verdict is of all requests. A champion
     that was trained on most of the test rows would be judged on what it has seen: its estimator
-    is then fitted again, on the rows that the newcomer got.
+    is then fitted again, on the rows that the newcomer got. What sets its probabilities right stays
+    as it was learned, perhaps from some of the test rows: a few numbers, in the champion's favour.
     """
     later = np.zeros(len(data), bool)
     later[data.judged(data.test)] = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from streams.training.data import Dataset
 from streams.training.fitting import one_thread
 from streams.training.metrics import LOSS
 from streams.training.parity import Parity
+from streams.training.verdict_words import example, told
 from streams.version import Version
 
 
@@ -118,39 +118,6 @@ def judged(contents: Contents, verdict: Verdict) -> Contents:
     return replace(contents, metrics=metrics, extra=extra)
 
 
-def explained(verdict: Mapping[str, Any] | str) -> list[str]:
-    """A manifest's verdict as lines for a person; older manifests have a sentence only."""
-    if isinstance(verdict, str):
-        return [verdict]
-    lines = [("accepted: " if verdict["accepted"] else "refused: ") + verdict["reason"]]
-    paired = verdict["paired"]
-    if paired:
-        low, high = paired["interval"]
-        lines.append(
-            f"paired test: {paired['found']}; {verdict['measure']} differs by "
-            f"{paired['difference']:+.4f} ({low:+.4f} to {high:+.4f}; margin "
-            f"{paired['margin']:+.4f}), p {paired['p']:.2g}, {paired['blocks']} blocks of "
-            f"{verdict['rows']} rows"
-        )
-    for one in verdict["segments"]:
-        mark = "worse" if one["worse"] else "passed"
-        lines.append(
-            f"{one['segment']} is {one['value']}: {mark}; {one['loss']:.4f} against "
-            f"{one['champion_loss']:.4f} on {one['rows']} rows, p {one['adjusted_p']:.2g}"
-        )
-    for one in verdict["behaviour"]:
-        mark = "passed" if one["passed"] else "failed" if one["severity"] == "refuse" else "warning"
-        lines.append(f"{one['kind']} {one['name']!r}: {mark}; {_told(one)}")
-        lines += [f"    {_example(example)}" for example in one["examples"]]
-    same = verdict["parity"]
-    if same["note"]:
-        lines.append(f"parity: failed; {same['note']}")
-    else:
-        mark = "passed" if same["passed"] else "failed"
-        lines.append(f"parity: {mark}; {same['largest']:.1e} at most on {same['rows']} rows")
-    return lines
-
-
 def _parity(same: Parity) -> str:
     if same.note:
         return f"it cannot be exported: {same.note}"
@@ -163,27 +130,5 @@ def _parity(same: Parity) -> str:
 def _behaviour(one: Finding) -> str:
     facts = one.facts()
     words = f"{one.kind} {one.name!r} {'fails' if one.severity == 'refuse' else 'warns'}"
-    words += f": {_told(facts)}"
-    return f"{words}, e.g. {_example(facts['examples'][0])}" if one.examples else words
-
-
-def _told(one: Mapping[str, Any]) -> str:
-    if one["note"]:
-        return str(one["note"])
-    return f"{one['failed']:.1%} of {one['rows']} rows break it, {one['allowed']:.1%} may"
-
-
-def _example(example: Mapping[str, Any]) -> str:
-    if "expected" in example:
-        row = ", ".join(f"{k}={_value(v)}" for k, v in example["row"].items() if v is not None)
-        return f"{row}: answered {example['answered']}, expected {example['expected']}"
-    moved = ", ".join(
-        f"{name} {_value(example['row'][name])} to {_value(value)}"
-        for name, value in example["changed"].items()
-    )
-    of = f" of {example['of']}" if "of" in example else ""
-    return f"{moved}: answer{of} {example['before']:.3f} to {example['after']:.3f}"
-
-
-def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    words += f": {told(facts)}"
+    return f"{words}, e.g. {example(facts['examples'][0])}" if one.examples else words

@@ -31,7 +31,8 @@ from streams.training.held_out import rehearsed
 from streams.training.metrics import loss
 from streams.training.run import UNWATCHED
 from streams.training.train import Trained, train
-from streams.training.verdict import explained, judge, judged
+from streams.training.verdict import judge, judged
+from streams.training.verdict_words import explained
 from streams.version import Version
 from tests.small_tasks import TUMOUR, tumour_task, tumours, two_eras
 
@@ -240,6 +241,7 @@ def test_the_manifest_of_a_saved_version_holds_the_verdict(tmp_path: Path) -> No
 
 def test_a_sentence_of_an_older_manifest_is_told_as_it_is() -> None:
     assert explained("linear is not worse than v-1") == ["linear is not worse than v-1"]
+    assert explained({"reason": "learned from the stream"}) == ["learned from the stream"]
 
 
 def test_only_true_labels_judge_by_their_weights(champion: Version) -> None:
