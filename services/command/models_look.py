@@ -75,7 +75,7 @@ def show(version: VersionArgument, task: TaskOption = None, as_json: JsonOption 
     for part, value in parts.items():
         if isinstance(value, Mapping | list) and value:
             _section(part)
-            if part == "verdict":
+            if part == "verdict" and isinstance(value, Mapping):
                 for line in explained(value):
                     out.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
             else:
