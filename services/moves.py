@@ -17,6 +17,8 @@ GIVEN: tuple[Given, ...] = get_args(Given)
 """Roles that a version may be promoted to."""
 SHARED: tuple[Given, ...] = ("canary", "candidate")
 """Those that answer a share of the requests."""
+_WATCHED = ("shadow", "archived")
+"""What the rollout lets a champion do after it was followed: it looks on, then it leaves."""
 NAME_MAX, WHY_MAX = 100, 1000
 
 
@@ -148,11 +150,13 @@ def archive(roles: Roles, version: str, act: Act) -> Sequence[ModelRecord]:
 def earlier_champions(roles: Roles) -> Sequence[ModelRecord]:
     """The versions that a rollback may go back to, the last champion last."""
     champion = roles.champion
-    return [
-        record
-        for record in roles.records.values()
-        if record.role == "champion" and champion is not None and record != champion
-    ]
+    if champion is None:
+        return []
+    found = [r for r in roles.records.values() if r.role == "champion" and r != champion]
+    former = roles.records.get(champion.replaces)
+    if former is not None and former.changed_by == BY_ROLLOUT and former.role in _WATCHED:
+        found.append(former)
+    return found
 
 
 def in_service(records: Sequence[ModelRecord]) -> Sequence[ModelRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +96,11 @@ class Following(Follower):
         if self._caught_up.is_set() and self._refusals.due(time.monotonic()):
             self._obey()
 
+    def obey(self, records: Iterable[ModelRecord]) -> None:
+        """Take some records of roles in, and put in service what they say."""
+        self._roles = fold(records, self._roles)
+        self._obey()
+
     def _obey(self) -> None:
         """Put in service what the roles say, or, where it is refused, go on as well as can be."""
         self._refusals.begin()
@@ -143,7 +148,7 @@ class Following(Follower):
             record
             for role in EXPERIMENTAL
             for record in self._roles.with_role(role)
-            if record.experiment
+            if record.experiment or record.share  # somebody may give a share by hand
         ]
         champion = self._current
         if not part_of or champion is None:
@@ -163,7 +168,7 @@ class Following(Follower):
             )
             if record.share:
                 arms.append(Arm(record.version, record.share, served))
-            if record.role == "canary" and served is not None:
+            if record.role == "canary" and served is not None and experiment:
                 beside += [served, champion]
         return Routing(experiment, champion, tuple(arms), tuple(beside), self._by)
 

@@ -238,7 +238,8 @@ class Rollouts:
         watch = self._watch(version, reference)
         id_ = watch.id if watch else ""
         moves = [self._move(version, "champion", experiment=id_, replaces=reference)]
-        moves.append(self._move(reference, "shadow" if watch else "archived", experiment=id_))
+        if watch is not None:  # else it counts as archived, and may be gone back to
+            moves.append(self._move(reference, "shadow", experiment=id_))
         others = [one for one in experiment.challengers if one != version]
         return moves + [self._move(one, "archived") for one in others], watch
 
@@ -328,7 +329,8 @@ class Rollouts:
         experiment, former = self.experiment, before.champion
         changed = self._roles.champion != former
         decisions: list[Decision] = []
-        if experiment is not None and (changed or record.version in experiment.members):
+        arm = record.role in ("canary", "candidate")  # which answers, and no other arm with it
+        if experiment is not None and (changed or arm or record.version in experiment.members):
             reason = f"{record.changed_by} made {record.version} {record.role}: {record.reason}"
             decisions = self._end(reason, record.changed_by, record.version)
         new = before.role(record.version) not in ("champion", "archived", "rejected")

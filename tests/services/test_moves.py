@@ -59,6 +59,17 @@ def test_a_promoted_champion_says_who_when_why_and_what_it_replaces() -> None:
     assert after(roles, [moved]).role("a") == "archived"
 
 
+@pytest.mark.parametrize("role", ["shadow", "archived"])
+def test_a_champion_that_the_rollout_followed_is_gone_back_to(role: Role) -> None:
+    former = record("a", role, changed_by="rollout")
+    roles = fold([record("b", changed_by="rollout", replaces="a"), former])
+    back, left = rollback(roles, "", ACT)
+    assert (back.version, back.role) == ("a", "champion")
+    assert (left.version, left.role) == ("b", "archived")
+    by_hand = fold([record("b", replaces="a"), record("a", "archived", changed_by="ada")])
+    assert not earlier_champions(by_hand)
+
+
 def test_a_canary_gets_its_share_and_leaves_its_experiment() -> None:
     roles = fold([record("a"), record("b", "candidate", share=0.5, experiment="x")])
     (moved,) = promote(roles, "b", "canary", ACT, share=0.05)

@@ -175,6 +175,13 @@ def test_a_champion_made_by_hand_is_watched_and_rolled_back(version: str) -> Non
     assert world.rollouts.experiment is None
 
 
+def test_an_arm_by_hand_ends_the_rollout() -> None:
+    world = canary()
+    (ended,) = world.models(record("v7", "canary", by="ann", share=0.1))
+    assert (ended.action, ended.rule) == ("ended", "hand")
+    assert world.roles == {"v1": "champion", "v2": "archived", "v7": "canary"}
+
+
 def test_its_own_records_decide_nothing() -> None:
     world = canary()
     before = world.rollouts.state()

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from streams.codecs import codecs
+from streams.following import Following
+from streams.refusals import Refusals
+from streams.roles import ModelRecord
 from streams.routing import Arm, Routing, Served
 from streams.serving import Serving
 from streams.task import Task
 from streams.version import Version
+from tests.streams.rollout.world import record
 from tests.streams.tasks import KINDS, START, batch_of, by_topic, task_of
 from tests.streams.versions import version_of
 
@@ -129,3 +133,47 @@ def test_without_an_experiment_answers_say_nothing_of_one(bench: Bench) -> None:
     for one in bench.serve(bench.first)["predictions"].values():
         assert (one["experiment"], one["arm_propensity"], one["shadow_versions"]) == ("", None, "")
         assert one["shadow_values"] == []
+
+
+def following(bench: Bench, *records: ModelRecord) -> Following:
+    """What a worker obeys, without the topic that tells it."""
+    versions = {"v1": bench.first, "v2": bench.second}
+
+    def load(one: ModelRecord) -> Version:
+        return versions[one.version]
+
+    refusals = Refusals(bench.task.name, bench.codecs["alert"], "0", lambda: START)
+    found = Following(bench.task.name, bench.codecs["model"], {}, load, refusals)
+    found.obey(records)
+    return found
+
+
+def test_a_worker_routes_by_the_roles_of_the_experiment(bench: Bench) -> None:
+    champion = record("v1")
+    assert following(bench, champion).routing() is None
+    canary = record("v2", "canary", share=0.2, experiment="e1")
+    routing = following(bench, champion, canary).routing()
+    assert routing is not None
+    assert (routing.experiment, routing.champion.version.id) == ("e1", "v1")
+    assert [(arm.version, arm.share) for arm in routing.arms] == [("v2", 0.2)]
+    assert {served.version.id for served in routing.beside} == {"v1", "v2"}
+
+    shadow = following(bench, champion, record("v2", "shadow", experiment="e1")).routing()
+    assert shadow is not None
+    assert not shadow.arms
+    assert [served.version.id for served in shadow.beside] == ["v2"]
+    assert following(bench, champion, record("v2", "shadow")).routing() is None
+
+
+def test_a_share_by_hand_is_answered_and_one_that_cannot_be_loaded_is_the_champions(
+    bench: Bench,
+) -> None:
+    by_hand = following(bench, record("v1"), record("v2", "canary", by="ann", share=0.3)).routing()
+    assert by_hand is not None
+    assert by_hand.arms[0].served is not None
+    assert (by_hand.experiment, by_hand.beside) == ("", ())
+    lost = following(
+        bench, record("v1"), record("v3", "candidate", share=0.3, experiment="e1")
+    ).routing()
+    assert lost is not None
+    assert [(arm.version, arm.served) for arm in lost.arms] == [("v3", None)]
