@@ -17,6 +17,7 @@ from streams.training.fitting import bare_version
 from streams.training.gate import Errors, Gate, risk, train_gate
 from streams.training.held_out import HeldOut
 from streams.training.imitation import imitate
+from streams.training.run import Key, Run
 from streams.version import Answers, Floats
 
 Mask = npt.NDArray[np.bool_]
@@ -29,12 +30,22 @@ LEAST_ROWS = 50_000
 longer to fit than all else, for which a first version should not be waited for."""
 
 
-def rehearsed(task: Task, data: Dataset, held: HeldOut, choice: Choice) -> tuple[Gate, Report]:
+def rehearsed(
+    task: Task,
+    data: Dataset,
+    held: HeldOut,
+    choice: Choice,
+    base: Key,
+    run: Run,
+) -> tuple[Gate, Report]:
     """Learned from the errors on train, its threshold set on validation; and its figures.
 
     Of the forms that a gate has, the one that finds errors on validation better. None where it
     finds them no better than chance, or where it does not pay (`deployed`). The report is JSON
     data: of each split of the rows risk by coverage beside that of the model's own confidence.
+
+    base: what names the data and the declaration. What a gate costs is measured: an attempt that
+    goes on after a kill follows what the one before it measured.
     """
     forms = [_gate(task, data, held.errors, data.train, data.validation)]
     enough = data.train.stop >= LEAST_ROWS
@@ -47,7 +58,8 @@ def rehearsed(task: Task, data: Dataset, held: HeldOut, choice: Choice) -> tuple
     best = int(np.argmin([_mean_risk(one) for one in worth]))
     gate, report = made[best], _report(task, data, held, made[best], worth[best])
     report["forms"] = {g.form: _mean_risk(w) for g, w in zip(made, worth, strict=True)}
-    cost = _cost(task, data, choice.model, gate)
+    key = {**base, "measured": "gate", "form": gate.form}
+    cost = run.found(key, lambda: _cost(task, data, choice.model, gate))
     decided = deployed(task, worth[best], cost)
     report |= cost | decided
     return (gate if decided["deployed"] else Gate(why_none=decided["why_none"])), report

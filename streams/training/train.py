@@ -88,7 +88,7 @@ def train(
         tested = replace(choice, model=tested.model)
         facts |= right.facts
     with run.step("gate", 0.7) as facts:  # the rehearsal's, which the figures are of
-        gate, report = gating.rehearsed(task, data, held, choice)
+        gate, report = gating.rehearsed(task, data, held, choice, base, run)
         facts |= report
     with run.step("evaluate", 0.75) as facts:  # both, on rows that nothing was chosen by
         scores = gating.admitted(task, data, gate)[1]
