@@ -119,7 +119,7 @@ def _export(
     few = samples(loaded.manifest, task)
     # Beside scikit-learn as it serves without ONNX, whatever was chosen for this version.
     plain = Version(task, loaded.manifest, loaded.model, loaded.gate, samples=few)
-    data = convert(task, loaded.model, few, loaded.gate, loaded.calibrator)
+    data = convert(task, loaded.model, few, loaded.gate, loaded.calibrator, _scale(loaded))
     parity = compare(plain, Session(data), rows.judged)
     if not parity.holds:
         raise CommandError(
@@ -164,7 +164,7 @@ def _smaller(version: Any, rows: Rows, data: bytes, quantise: bool, distil: bool
         for share in FEWER:
             fewer = with_fewer_trees(version.model, share)
             if fewer is not None:
-                whole = convert(task, fewer, few, version.gate, version.calibrator)
+                whole = convert(task, fewer, few, version.gate, version.calibrator, _scale(version))
                 smaller = rounded(whole)
                 found.append(Form.onnx(f"float32, {share:.0%} of the trees", version, smaller))
         small = rounded(data)
@@ -173,12 +173,18 @@ def _smaller(version: Any, rows: Rows, data: bytes, quantise: bool, distil: bool
             found.append(Form.onnx("int8", version, bytes_))
         found.append(Form.onnx("float32", version, small))
     if distil:
-        student = convert(task, taught(task, version, rows.taught), few, version.gate)
+        pupil = taught(task, version, rows.taught)
+        student = convert(task, pupil, few, version.gate, scale=_scale(version))
         if quantise:
             student = rounded(student)
         name = "distilled, float32" if quantise else "distilled"
         found.append(Form.onnx(name, version, student))
     return found
+
+
+def _scale(version: Any) -> Any:
+    """What a gate that foresees doubts scales them by, None of other gates."""
+    return version.manifest["gate"].get("scale")
 
 
 def _print(found: Mapping[str, Any]) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from streams.calibration import Calibrator
+from streams.doubts import SURE
 from streams.portable.calibrated import corrected
 from streams.portable.encoding import Frame
-from streams.portable.estimators import linked, probabilities, values
+from streams.portable.estimators import linked, network, probabilities, values
 from streams.portable.graph import Graph, NotConvertible
 from streams.portable.inputs import CODES, FACTS, GATE, NUMBERS, PROBABILITIES, VALUE, Inputs
 from streams.task import Task
@@ -31,9 +32,11 @@ def convert(
     samples: pd.DataFrame,
     gate: Any | None = None,
     calibrator: Calibrator | None = None,
+    scale: Sequence[float] | None = None,
 ) -> bytes:
     """The ONNX form of a fitted model, and of a gate (None: without).
 
+    scale: of a gate that foresees doubts (`streams.training.gate`), as the manifest has it.
     calibrator: the version's, where the file is to give its probabilities; None: the estimator's.
 
     A model may be several regressions whose answers are log odds (``trees`` and ``classes_``, as of
@@ -59,9 +62,7 @@ def convert(
                 given = corrected(graph, calibrator, given, _order(task, classes))
             graph.output(given, PROBABILITIES, len(classes))
         if gate is not None:
-            of_true = graph.constant(1, np.int64)
-            scores = graph.op("Gather", probabilities(graph, gate, frame), of_true, axis=1)
-            graph.output(scores, GATE, None)
+            graph.output(_gate(graph, gate, frame, scale), GATE, None)
     except NotConvertible:
         raise
     except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
@@ -77,6 +78,28 @@ def convert(
         "calibrated": calibrator is not None or hasattr(model, "trees"),
     }
     return graph.model({FACTS: json.dumps(facts)})
+
+
+def _gate(graph: Graph, gate: Any, frame: Frame, scale: Sequence[float] | None) -> str:
+    """P(the model errs), (rows,)."""
+    if scale is None:
+        of_true = graph.constant(1, np.int64)
+        return graph.op("Gather", probabilities(graph, gate, frame), of_true, axis=1)
+    given = network(graph, gate, frame)
+    one = graph.constant(1.0)
+    if given.width == 1:
+        sure = graph.op("Max", given.value, graph.op("Sub", one, given.value))
+    else:
+        sure = graph.op("ReduceMax", given.value, graph.constant([1], np.int64), keepdims=1)
+    right = graph.op("Min", graph.op("Max", sure, graph.constant(SURE)), graph.constant(1 - SURE))
+    wrong = graph.op("Sub", one, right)
+    doubt = graph.op("Sub", graph.op("Log", wrong), graph.op("Log", right))
+    total = graph.op(
+        "Add",
+        graph.op("Mul", doubt, graph.constant(float(scale[1]))),
+        graph.constant(float(scale[0])),
+    )
+    return graph.op("Squeeze", graph.op("Sigmoid", total), graph.constant([1], np.int64))
 
 
 def _order(task: Task, classes: Sequence[Any]) -> list[int] | None:

@@ -24,6 +24,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from streams.bends import Bends
 from streams.portable.graph import ML_OPSET, OPSET, Graph, NotConvertible
 from streams.portable.inputs import CODES, NUMBERS, Inputs
 
@@ -191,6 +192,8 @@ def _numbers(graph: Graph, transformer: Any, given: Matrix) -> Matrix:
     kind = type(transformer)
     if kind is SimpleImputer:
         return _imputed(graph, transformer, given)
+    if kind is Bends:
+        return _bent(graph, transformer, given)
     if kind is StandardScaler:
         centre = transformer.mean_ if transformer.with_mean else None
         return _scaled(graph, given, centre, transformer.scale_)
@@ -211,6 +214,21 @@ def _scaled(graph: Graph, given: Matrix, centre: Any, scale: Any) -> Matrix:
     if scale is not None:
         value = graph.op("Div", value, graph.constant([scale]))
     return Matrix(value, given.width)
+
+
+def _bent(graph: Graph, bends: Bends, given: Matrix) -> Matrix:
+    """How far each number is across each of its stretches, and whether it is missing."""
+    low, width = bends.low_.ravel(), bends.width_.ravel()
+    each = graph.columns(
+        given.value, np.repeat(np.arange(given.width), bends.low_.shape[1]).tolist()
+    )
+    start, end = graph.constant([low]), graph.constant([low + width])
+    there = graph.op("Where", graph.op("IsNaN", each), start, each)
+    kept = graph.op("Min", graph.op("Max", there, start), end)
+    size = graph.constant([np.where(width > 0, width, np.inf)])
+    across = graph.op("Div", graph.op("Sub", kept, start), size)
+    missing = graph.op("Cast", graph.op("IsNaN", given.value), to=11)
+    return Matrix(graph.op("Concat", across, missing, axis=1), len(low) + given.width)
 
 
 def _imputed(graph: Graph, imputer: SimpleImputer, given: Matrix) -> Matrix:

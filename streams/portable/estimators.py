@@ -22,6 +22,7 @@ from sklearn.linear_model import (
     LogisticRegression,
     Ridge,
 )
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -47,6 +48,7 @@ _FORESTS = (
     ExtraTreesRegressor,
 )
 _TREES = (DecisionTreeClassifier, DecisionTreeRegressor)
+_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "identity": ""}
 _CODES = 256
 """The categories that histogram boosting tells apart are numbers below."""
 
@@ -91,6 +93,23 @@ def margins(graph: Graph, estimator: Any, given: Given) -> str:
     if type(estimator) is HistGradientBoostingClassifier:
         return _boosted(graph, estimator, given)
     raise NotConvertible(f"the margins of {type(estimator).__name__}")
+
+
+def network(graph: Graph, estimator: Any, given: Given) -> Matrix:
+    """What a fitted network of numbers gives, a column an output. Raises NotConvertible."""
+    estimator, given = _last(graph, estimator, given)
+    if type(estimator) is not MLPRegressor or estimator.activation not in _ACTIVATIONS:
+        raise NotConvertible(f"{type(estimator).__name__} as a network")
+    value = matrix(graph, given).value
+    for at, (weights, bias) in enumerate(
+        zip(estimator.coefs_, estimator.intercepts_, strict=True), 1
+    ):
+        value = graph.op("MatMul", value, graph.constant(weights))
+        value = graph.op("Add", value, graph.constant([bias]))
+        kind = _ACTIVATIONS[estimator.activation]
+        if at < len(estimator.coefs_) and kind:
+            value = graph.op(kind, value)
+    return Matrix(value, len(estimator.intercepts_[-1]))
 
 
 def _last(graph: Graph, estimator: Any, given: Given) -> tuple[Any, Given]:

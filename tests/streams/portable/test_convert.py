@@ -31,6 +31,8 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import DecisionTreeRegressor
 
+from schemas.features import Category
+from streams.bends import Bends
 from streams.portable.convert import convert
 from streams.portable.graph import NotConvertible
 from streams.portable.parity import Parity, compare
@@ -39,6 +41,7 @@ from streams.task import Task
 from streams.training.data import Dataset, prepare
 from streams.training.fitting import bare_version, fit
 from streams.training.gate import estimator as gate_estimator
+from streams.version import Version
 from tests.small_tasks import DIABETES, TUMOUR, WINE
 
 NUMBERS = ["radius", "texture", "smooth"]
@@ -215,6 +218,26 @@ def test_a_versions_own_calibration_is_in_the_file(task: Task, calibration: Any)
         parity = compare(version, session, rows.frame)
         assert parity.holds
         assert parity.largest < 1e-9
+
+
+@pytest.mark.parametrize("task", [TUMOUR, WINE], ids=lambda task: task.name)
+def test_a_gate_that_foresees_doubts_is_in_the_file(task: Task) -> None:
+    rows = data(task.name)
+    model = fit(task, next(iter(task.candidates.values())), rows.frame, rows.target)
+    names = [f.name for f in task.inputs if not isinstance(f, Category)]
+    units = MLPRegressor(hidden_layer_sizes=(5,), max_iter=30, random_state=0)
+    gate = make_pipeline(make_column_transformer((Bends(), names)), units)
+    given = model.predict_proba(rows.frame)
+    gate.fit(rows.frame, given[:, 1] if task.kind == "binary" else given)
+    few = rows.frame.head(16)
+    manifest = {
+        **bare_version(task, model).manifest,
+        "gate": {"threshold": 0.3, "scale": [-1, 0.5]},
+    }
+    version = Version(task, manifest, model, gate, samples=few)
+    session = Session(convert(task, model, few, gate, scale=[-1, 0.5]))
+    assert session.has_gate
+    assert compare(version, session, rows.frame).largest < 1e-9
 
 
 class Unknown(LogisticRegression):  # type: ignore[misc]
