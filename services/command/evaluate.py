@@ -11,6 +11,7 @@ from services.command.context import JsonOption
 from services.command.evaluate_drift import drift
 from services.command.evaluate_gate import gate
 from services.command.evaluate_labelling import labelling
+from services.command.evaluate_lifecycle import lifecycle
 from services.command.evaluate_loop import loop
 from services.command.evaluate_rollout import rollout
 from services.command.evaluate_verdict import verdict
@@ -125,3 +126,4 @@ app.command()(verdict)
 app.command()(volume)
 app.command()(weights)
 app.command()(loop)
+app.command()(lifecycle)
