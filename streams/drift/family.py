@@ -26,7 +26,7 @@ MEMORY = 3_000.0
 """Answers, or labels, that tell whether the performance suffers now."""
 LEAST_TO_TELL = 300
 """Of them, at least."""
-FORMAT = 3
+FORMAT = 4
 
 
 class Family:

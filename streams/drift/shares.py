@@ -40,7 +40,9 @@ COLUMNS = len(HORIZONS) + 2 * len(STEPS)
 POOLED = 2.0
 """A CUSUM of the level begins anew after so many times the records of the reference: what has not
 passed by then never will."""
-_ARRAYS = ("s", "recent", "usual", "window", "window_usual", "since", "latched")
+GONE = 0.5
+"""A level that was told of has gone when no more than this share of its shift is left."""
+_ARRAYS = ("s", "recent", "usual", "window", "window_usual", "since", "latched", "shifted")
 
 
 class Shares:
@@ -65,6 +67,7 @@ class Shares:
         self.window_usual = np.zeros((m, COLUMNS, width), np.float32)
         self.since = np.full((m, COLUMNS), -1, np.int64)
         self.latched = np.zeros(m, bool)
+        self.shifted = np.zeros(m)  # standard deviations of the level, when it was told of
 
     def look(self, x: Floats, usual: Floats, first: npt.NDArray[np.int64]) -> list[int]:
         """Take in (m, width) counts and those that were usual; rows that shifted.
@@ -148,7 +151,8 @@ class Shares:
                 seen / n, expected / np.maximum(expected.sum(1, keepdims=True), 1)
             )
             moved = np.abs(self._tilts.moved(seen, expected))
-            back = self.latched & (far <= self.tolerance) & (moved <= self._tilts.shift)
+            left = np.maximum(self._tilts.shift, GONE * self.shifted)
+            back = self.latched & (far <= self.tolerance) & (moved <= left)
             self.latched &= ~back
             self.s[back] = 0.0
             self.window[back] = self.window_usual[back] = 0.0
@@ -161,6 +165,8 @@ class Shares:
         value, since = float(values[j]), int(self.since[row, j])
         window, usual = self.window[row, j].copy(), self.window_usual[row, j].copy()
         self.recent[row], self.usual[row] = window, usual
+        moved = self._tilts.moved(self.recent[:, MIDDLE], self.usual[:, MIDDLE])
+        self.shifted[row] = abs(moved[row])
         self.window[row] = self.window_usual[row] = 0.0
         self.latched[row] = True
         self.s[row] = 0.0

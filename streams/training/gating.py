@@ -104,7 +104,7 @@ def _imitating(
 
 
 def deployed(task: Task, found: Report, cost: Report) -> Report:
-    """Whether a gate is deployed, and why not.
+    """Whether a gate is deployed, and why not; ``unpaid``: for no reason but its measured cost.
 
     found: its figures on validation. cost: ``f``, ``i`` and ``b``. Deferring a share b of the
     inputs for a gate that costs f saves inference where f + (1 - b) i < i, so f / i < b.
@@ -119,7 +119,8 @@ def deployed(task: Task, found: Report, cost: Report) -> Report:
             f"spares it {cost['b']:.2f} of the inputs; a dearer model, a larger defer_budget or "
             "Training(gate_must_pay=False) would deploy it"
         )
-    return {"deployed": not why, "why_none": why}
+    unpaid = bool(why) and auc is not None and auc > 0.5
+    return {"deployed": not why, "why_none": why, "unpaid": unpaid}
 
 
 def _cost(task: Task, data: Dataset, model: Any, gate: Gate) -> Report:

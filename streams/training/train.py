@@ -114,7 +114,7 @@ def train(
             task, like, seen, given, wrongs, beyond, gate_scores, admitted, estimates
         )
     contents = Contents(
-        id=version_id(task, data.id, libraries, _more(pool, found)),
+        id=version_id(task, data.id, libraries, _more(pool, found, report)),
         dataset={
             "id": data.id,
             "rows": len(data),
@@ -165,11 +165,16 @@ def _selection(task: Task, data: Dataset, choice: Choice, found: Found) -> Facts
     }
 
 
-def _more(pool: Sequence[Candidate], found: Found) -> Facts:
-    """What decided the version besides the declaration and the rows (`version_id`)."""
+def _more(pool: Sequence[Candidate], found: Found, gate: Facts) -> Facts:
+    """What decided the version besides the declaration and the rows (`version_id`).
+
+    gate: the gate's report: one that is left out for what it was measured to cost makes another
+    version than one that is not.
+    """
     own = {one.label: describe_value(one.estimator) for one in pool if one.label == CHAMPION}
     cut = {name: searched.tried for name, searched in found.items() if searched.cut}
-    return {**own, **({"search_cut": cut} if cut else {})}
+    unpaid = {"gate": "does not pay"} if gate.get("unpaid") else {}
+    return {**own, **unpaid, **({"search_cut": cut} if cut else {})}
 
 
 def _estimates(task: Task, data: Dataset, gate: Gate, given: Answers) -> Saved | None:

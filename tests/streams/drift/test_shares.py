@@ -97,7 +97,7 @@ def test_a_level_is_told_of_once_and_again_when_it_comes_back() -> None:
     shares = detector(ordered=True)
     assert looks(shares, P[0], 200, 1) == []
     assert len(looks(shares, HIGHER, 200, 2)) == 1
-    assert looks(shares, P[0], 100, 3) == []
+    assert looks(shares, P[0], 20, 3) == []  # 5,120 records
     assert len(looks(shares, HIGHER, 60, 4)) == 1
 
 

@@ -22,7 +22,7 @@ from streams.task import Binary, Calibration, MultiClass, Number, Task, TaskErro
 from streams.training.calibrating import Calibrated, calibrate
 from streams.training.candidates import candidates, choose
 from streams.training.data import STANDS_FOR, prepare
-from streams.training.held_out import held_out
+from streams.training.held_out import held_out, rehearsed
 from streams.training.metrics import loss
 from streams.training.run import UNWATCHED
 from streams.training.train import train
@@ -63,7 +63,8 @@ def calibrated(task: Task, table: pd.DataFrame) -> tuple[Calibrated, float, floa
     """What calibration gives, and the loss on test without it and with it."""
     data = prepare(task, table)
     choice = choose(task, data, candidates(task, {}, None), BASE, UNWATCHED, (0, 1))
-    held = held_out(task, data, choice, BASE, UNWATCHED, (0, 1))
+    tested = rehearsed(task, data, choice, BASE, UNWATCHED)
+    held = held_out(task, data, choice, tested, BASE, UNWATCHED, (0, 1))
     found = calibrate(task, data, choice, held)
     truth = data.target[data.test]
     before, after = (loss(task, truth, h.answers.take(data.test)) for h in (held, found.held))

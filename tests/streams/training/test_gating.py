@@ -26,7 +26,8 @@ def must_pay(pays: bool) -> Task:
 
 
 def test_a_gate_that_pays_and_finds_errors_is_deployed() -> None:
-    assert deployed(must_pay(True), FOUND, PAYS) == {"deployed": True, "why_none": ""}
+    decided = deployed(must_pay(True), FOUND, PAYS)
+    assert decided == {"deployed": True, "why_none": "", "unpaid": False}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_a_gate_that_does_not_is_not_and_says_why(
     decided = deployed(must_pay(True), found, cost)
     assert not decided["deployed"]
     assert why in decided["why_none"]
+    assert decided["unpaid"] == (cost is DEAR)
 
 
 def test_a_task_may_want_its_gate_whatever_it_costs() -> None:
