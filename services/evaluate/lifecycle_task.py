@@ -8,12 +8,15 @@ from datetime import timedelta
 from services.demo.flight_delay import FlightDelay
 from streams.rollout.policy import Rollout
 from streams.task import Checks, NewLabels, Trigger
+from streams.training.comparison import Comparison
 
 DAY = timedelta(days=1)
 
 Lifecycle = replace(
     FlightDelay,
     doc="The demo's flights, whose new versions look on, then answer some requests, then all.",
+    # The rollout judges in service: what held-out days cannot tell apart goes on to it.
+    training=replace(FlightDelay.training, comparison=Comparison(margin=0.05)),
     rollout=Rollout(
         strategy="canary",
         shares=(0.2,),
