@@ -24,7 +24,7 @@ from tests.small_tasks import tumour_task, tumours
 
 SPACE = {"max_iter": [3, 10, 20], "max_leaf_nodes": [4, 8, 15], "learning_rate": [0.001, 0.1, 0.3]}
 SEARCH = Search(spaces={"trees": SPACE}, budget=3.0, least_rows=40)
-TASK = tumour_task(training=Training(search=SEARCH))
+TASK = tumour_task(training=Training(search=SEARCH, gate_must_pay=False))
 DATA = prepare(TASK, tumours())
 BASE = {"of": "test"}
 
