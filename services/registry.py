@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -15,10 +15,14 @@ from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from services.contract import Contract
 from streams.codecs import codecs
-from streams.roles import ModelRecord, Roles
+from streams.roles import ModelRecord, Role, Roles
 from streams.settings import Settings
 from streams.task import Task
 from streams.triggers.pointer import ends
+
+if TYPE_CHECKING:  # NumPy and scikit-learn: not for those who only read roles
+    from streams.bundle import BundleInfo
+    from streams.manifest import Contents
 
 PUBLISH_TIMEOUT_S = 60.0
 """Longest wait for the broker to acknowledge a record: longer than an election of a leader."""
@@ -123,6 +127,27 @@ def _records(settings: Settings, task: Task | Contract) -> tuple[str, Callable[[
     if isinstance(task, Task):
         return task.name, codecs(task, settings.home).__getitem__
     return task.task, lambda record: task.codec(record, settings.home)
+
+
+def model_record(
+    contents: Contents, info: BundleInfo, role: Role, reason: str, changed_by: str
+) -> ModelRecord:
+    """The record that gives a version that was just saved its first role, now."""
+    return ModelRecord(
+        version=contents.id,
+        role=role,
+        changed_at=now_ms(),
+        reason=reason,
+        event_id=contents.event_id,
+        bundle=info.folder.name,
+        sha256=info.sha256,
+        dataset_id=contents.dataset["id"],
+        rows=contents.dataset["rows"],
+        data_from=contents.dataset["from"],
+        data_to=contents.dataset["to"],
+        metrics={name: float(value) for name, value in contents.metrics.items()},
+        changed_by=changed_by,
+    )
 
 
 def now_ms() -> int:

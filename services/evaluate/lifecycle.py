@@ -35,7 +35,7 @@ from services.demo.replay import Replay
 from services.demo.report import SinkRows, drain, report
 from services.demo.timeline import Timeline
 from services.demo.watch import Watch
-from services.registry import Publisher, now_ms, request_retrain
+from services.registry import Publisher, model_record, request_retrain
 from services.trainer.journal import read_journal
 from streams.bundle import save_bundle
 from streams.roles import ModelRecord
@@ -238,21 +238,8 @@ class Life:
         contents = train(plain, table, "the opposite of the truth").contents
         key = self.settings.signing_key.get_secret_value().encode()
         info = save_bundle(self.settings.artifacts, plain, contents, key)
-        return ModelRecord(
-            version=contents.id,
-            role="champion",
-            changed_at=now_ms(),
-            reason="promoted by hand, to see what becomes of a bad model",
-            event_id=contents.event_id,
-            bundle=info.folder.name,
-            sha256=info.sha256,
-            dataset_id=contents.dataset["id"],
-            rows=contents.dataset["rows"],
-            data_from=contents.dataset["from"],
-            data_to=contents.dataset["to"],
-            metrics=contents.metrics,
-            changed_by=BY,
-        )
+        reason = "promoted by hand, to see what becomes of a bad model"
+        return model_record(contents, info, "champion", reason, BY)
 
     def _steps(self, event_id: str) -> dict[str, float]:
         """Seconds of each step of a training, from the trainer's journal."""

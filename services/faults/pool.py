@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from services.registry import now_ms
+from services.registry import model_record
 from streams.bundle import MANIFEST, MODEL, SIGNATURE, save_bundle, sign
 from streams.declaration import json_text
 from streams.roles import ModelRecord
@@ -29,23 +29,7 @@ def make_pool(task: Task, artifacts: Path, key: bytes, count: int) -> list[Model
         rows = len(history) - (number + 1) * len(history) // (4 * count)
         contents = train(task, history.iloc[:rows], f"swap-{number}").contents
         info = save_bundle(artifacts, task, contents, key)
-        records.append(
-            ModelRecord(
-                version=contents.id,
-                role="champion",
-                changed_at=now_ms(),
-                reason="a swap under load",
-                event_id=contents.event_id,
-                bundle=info.folder.name,
-                sha256=info.sha256,
-                dataset_id=contents.dataset["id"],
-                rows=contents.dataset["rows"],
-                data_from=contents.dataset["from"],
-                data_to=contents.dataset["to"],
-                metrics=contents.metrics,
-                changed_by=BY,
-            )
-        )
+        records.append(model_record(contents, info, "champion", "a swap under load", BY))
     return records
 
 

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import stamina
@@ -20,7 +20,7 @@ from prometheus_client import Counter, Gauge
 from schemas.topics import BY_NAME
 from services.learner.following import followed, role_of_next
 from services.learner.lessons import learn_history, lesson
-from services.registry import Publisher, RegistryError, now_ms, read_roles
+from services.registry import Publisher, RegistryError, model_record, now_ms, read_roles
 from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
 from streams.codecs import codecs
 from streams.continual.contents import contents_of, reason, resumed
@@ -254,22 +254,8 @@ class LearnerService:
         log.info("version recorded", version=record.version, role=record.role, reason=record.reason)
 
     def _record(self, contents: Contents, info: BundleInfo, role: Role) -> ModelRecord:
-        return ModelRecord(
-            version=contents.id,
-            role=role,
-            changed_at=now_ms(),
-            reason=reason(self._learner),
-            event_id=contents.event_id,
-            bundle=info.folder.name,
-            sha256=info.sha256,
-            dataset_id=contents.dataset["id"],
-            rows=contents.dataset["rows"],
-            data_from=contents.dataset["from"],
-            data_to=contents.dataset["to"],
-            metrics={name: float(value) for name, value in contents.metrics.items()},
-            replaces=self._base.id,
-            changed_by=BY_LEARNER,
-        )
+        made = model_record(contents, info, role, reason(self._learner), BY_LEARNER)
+        return replace(made, replaces=self._base.id)
 
     def _roles(self) -> Roles:
         self._roles_at = time.monotonic()

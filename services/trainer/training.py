@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from services.registry import now_ms
+from services.registry import model_record, now_ms
 from services.trainer.events import FIRST, Event
 from services.trainer.journal import read_journal
 from services.trainer.rows import collect
@@ -175,21 +175,10 @@ def _record(
         role, changed_by, reason = "archived", known.changed_by, known.reason
     else:
         known = None
-    return ModelRecord(
-        version=contents.id,
-        role=role,
-        changed_at=now_ms(),
-        reason=reason,
+    return replace(
+        model_record(contents, info, role, reason, changed_by),
         event_id=event.event_id,
-        bundle=info.folder.name,
-        sha256=info.sha256,
-        dataset_id=contents.dataset["id"],
-        rows=contents.dataset["rows"],
-        data_from=contents.dataset["from"],
-        data_to=contents.dataset["to"],
-        metrics={name: float(value) for name, value in contents.metrics.items()},
         replaces=before.replaces if before and again else before.version if before else "",
-        changed_by=changed_by,
         share=known.share if known else 0.0,
         experiment=known.experiment if known else "",
     )
