@@ -36,7 +36,7 @@ from streams.triggers.declare import (
 from streams.triggers.inputs import Answer, Asked, Inputs
 from streams.triggers.labels import Labels
 from streams.triggers.series import Series
-from streams.triggers.state import MOST_DRIFTS, NEVER, State, remember
+from streams.triggers.state import MOST_DRIFTS, State, remember
 
 FIRST = "first"
 MOST_REFUSED = 50
@@ -85,7 +85,7 @@ class Policies:
     @property
     def now(self) -> int | None:
         """Event time so far; None before there is any."""
-        return None if self._state.now == NEVER else self._state.now
+        return self._state.now
 
     @property
     def champion(self) -> str:
@@ -107,28 +107,40 @@ class Policies:
         now: milliseconds since 1970 UTC; time never goes back. None: it is not known.
         """
         state = self._state
-        state.now = max(state.now, NEVER if now is None else now)
+        if now is not None:
+            self._reach(now)
         self._take(inputs)
-        if state.now == NEVER:
+        if state.now is None:
             return []
-        self._labels.fold(state.now)
-        state.events = [at for at in state.events if state.now - at < self._longest]
+        now = state.now
+        self._labels.fold(now)
+        state.events = [at for at in state.events if now - at < self._longest]
         refusals: list[Decided] = []
         for trigger in self.triggers:
-            since = state.served.setdefault(trigger.name, state.now)
-            evidence = holds(trigger.when, self._view(since))
+            since = state.served.setdefault(trigger.name, now)
+            evidence = holds(trigger.when, self._view(now, since))
             if not evidence:
                 continue
             if state.pending:  # it belongs to the event that is not answered yet
-                state.served[trigger.name] = state.now
+                state.served[trigger.name] = now
                 continue
-            why = self._why_not(trigger)
+            why = self._why_not(trigger, now)
             if why is None:
-                return [self._publish(trigger, evidence)]
-            refusals += self._refuse(trigger, evidence, why)
+                return [self._publish(trigger, evidence, now)]
+            refusals += self._refuse(trigger, evidence, why, now)
             if why.kind == "cool-down":
-                state.served[trigger.name] = state.now
+                state.served[trigger.name] = now
         return refusals
+
+    def _reach(self, now: int) -> None:
+        """Event time has come to a moment; what was asked for before the first is of that one."""
+        state = self._state
+        if state.now is None:
+            if state.undated:
+                state.last = now if state.last is None else max(state.last, now)
+                state.events += [now for policy in state.undated if policy]
+            state.undated, state.now = [], now
+        state.now = max(state.now, now)
 
     def standing(self) -> list[dict[str, Any]]:
         """Where each trigger stands, as JSON data; times are event time, in milliseconds.
@@ -136,42 +148,42 @@ class Policies:
         name, when; cooldown_until (None: it is over), budget_left, fired_at, fired (the event's
         id), refused_at, refused (the reason), next (the next moment of its schedules).
         """
-        state = self._state
-        found = []
-        for trigger in self.triggers:
-            until = None if state.last is None else state.last + ms(trigger.cooldown)
-            recent = [at for at in state.events if state.now - at < ms(trigger.budget.period)]
-            since = state.served.get(trigger.name, state.now)
+        return [self._standing(trigger) for trigger in self.triggers]
+
+    def _standing(self, trigger: Trigger) -> dict[str, Any]:
+        state, now = self._state, self._state.now
+        until = None if state.last is None else state.last + ms(trigger.cooldown)
+        period = ms(trigger.budget.period)
+        recent = [at for at in state.events if now is None or now - at < period]
+        next_ = None
+        if now is not None:
+            since = state.served.get(trigger.name, now)
             schedules = [each for each in leaves(trigger.when) if isinstance(each, Schedule)]
-            known = state.now != NEVER
-            fired_at, fired = state.fired.get(trigger.name, (None, ""))
-            refused_at, refused = state.refusals.get(trigger.name, (None, ""))
-            found.append(
-                {
-                    "name": trigger.name,
-                    "when": words(trigger.when),
-                    "cooldown_until": until if until is not None and until > state.now else None,
-                    "budget_left": max(0, trigger.budget.events - len(recent)),
-                    "next": min((s.next(since) for s in schedules), default=None)
-                    if known
-                    else None,
-                    "fired_at": fired_at,
-                    "fired": fired,
-                    "refused_at": refused_at,
-                    "refused": refused,
-                }
-            )
-        return found
+            next_ = min((each.next(since) for each in schedules), default=None)
+            until = until if until is not None and until > now else None
+        fired_at, fired = state.fired.get(trigger.name, (None, ""))
+        refused_at, refused = state.refusals.get(trigger.name, (None, ""))
+        return {
+            "name": trigger.name,
+            "when": words(trigger.when),
+            "cooldown_until": until,
+            "budget_left": max(0, trigger.budget.events - len(recent)),
+            "next": next_,
+            "fired_at": fired_at,
+            "fired": fired,
+            "refused_at": refused_at,
+            "refused": refused,
+        }
 
     @property
     def new_labels(self) -> int:
         """Labels since the last event."""
         return self._new_labels().get("", 0)
 
-    def _view(self, since: int) -> View:
+    def _view(self, now: int, since: int) -> View:
         state = self._state
         return View(
-            state.now,
+            now,
             since,
             self.new_labels,
             state.champion,
@@ -185,23 +197,23 @@ class Policies:
         before = self._state.baseline
         return {name: n - before.get(name, 0) for name, n in self._labels.total.items()}
 
-    def _why_not(self, trigger: Trigger) -> Why | None:
+    def _why_not(self, trigger: Trigger, now: int) -> Why | None:
         state = self._state
         new = self._new_labels()
         # Records of before there were counts by class have none.
         classes = self._classes if any(new.keys() - {""}) else []
         drifts = [drift for drift in state.drifts.values() if drift.version == state.champion]
         return (
-            cooling(trigger, state.now, state.last)
-            or spent(trigger, state.now, state.events)
-            or unfit(trigger, state.now, new, classes, self._labels.rejected, drifts)
+            cooling(trigger, now, state.last)
+            or spent(trigger, now, state.events)
+            or unfit(trigger, now, new, classes, self._labels.rejected, drifts)
         )
 
-    def _publish(self, trigger: Trigger, evidence: list[Evidence]) -> Retrain:
+    def _publish(self, trigger: Trigger, evidence: list[Evidence], now: int) -> Retrain:
         state = self._state
         for other in self.triggers:  # what else holds now is of the same episode
             if other is not trigger:
-                view = self._view(state.served.setdefault(other.name, state.now))
+                view = self._view(now, state.served.setdefault(other.name, now))
                 evidence = evidence + holds(other.when, view)
         event = Retrain(
             f"{trigger.name}-{self._episode()}",
@@ -209,18 +221,20 @@ class Policies:
             evidence[0].kind,
             self._episode(),
             state.champion,
-            state.now,
+            now,
             f"{trigger.name}: {'; '.join(dict.fromkeys(each.words for each in evidence))}",
-            None if trigger.train_on is None else state.now - ms(trigger.train_on),
-            state.now,
+            None if trigger.train_on is None else now - ms(trigger.train_on),
+            now,
             *_told(evidence),
         )
-        state.events.append(state.now)
-        state.fired[trigger.name] = (state.now, event.event_id)
-        self._asked(event.event_id)
+        state.events.append(now)
+        state.fired[trigger.name] = (now, event.event_id)
+        self._asked(event.event_id, now)
         return event
 
-    def _refuse(self, trigger: Trigger, evidence: list[Evidence], why: Why) -> list[Decided]:
+    def _refuse(
+        self, trigger: Trigger, evidence: list[Evidence], why: Why, now: int
+    ) -> list[Decided]:
         """Record a refusal, once an episode and reason (of a schedule: once a moment)."""
         state = self._state
         moments = [str(each.moment) for each in evidence if each.moment is not None]
@@ -229,7 +243,7 @@ class Policies:
         if about in before or len(before) >= MOST_REFUSED:
             return []
         before.append(about)
-        state.refusals[trigger.name] = (state.now, why.words)
+        state.refusals[trigger.name] = (now, why.words)
         return [
             Refusal(
                 f"refused-{trigger.name}-{self._episode()}-{about}",
@@ -237,7 +251,7 @@ class Policies:
                 evidence[0].kind,
                 self._episode(),
                 state.champion,
-                state.now,
+                now,
                 why.kind,
                 f"{trigger.name} is refused ({why.kind}): {why.words}",
                 *_told(evidence),
@@ -280,20 +294,21 @@ class Policies:
             self._answered(asked.event_id)
         elif asked.status == "asked" and asked.event_id not in state.seen:
             at = state.now if asked.at is None else asked.at
-            if asked.policy:  # of a time that this state does not know
+            if at is None:
+                state.undated.append(asked.policy)
+            elif asked.policy:
                 state.events.append(at)
             self._asked(asked.event_id, at)
 
-    def _asked(self, event_id: str, at: int | None = None) -> None:
-        """An event is asked for: by a trigger now, or by others."""
+    def _asked(self, event_id: str, at: int | None) -> None:
+        """An event is asked for, by a trigger or by others. at: None where no time is known yet."""
         state = self._state
         remember(state.seen, event_id)
-        at = state.now if at is None else at
-        if at != NEVER:
+        if at is not None:
             state.last = at if state.last is None else max(state.last, at)
         state.baseline = self._labels.total
-        for trigger in self.triggers:
-            state.served[trigger.name] = max(state.served.get(trigger.name, NEVER), state.now)
+        if state.now is not None:
+            state.served = dict.fromkeys((trigger.name for trigger in self.triggers), state.now)
         if event_id not in state.answered:
             state.pending.append(event_id)
 

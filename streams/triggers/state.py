@@ -8,7 +8,8 @@ from typing import Any
 
 from streams.triggers.inputs import Drift
 
-NEVER = -(1 << 62)
+_NEVER = -(1 << 62)
+"""What an older version wrote for a time that is not known."""
 MOST_DRIFTS = 50
 """The newest: an event names as many as its evidence needs."""
 MOST_IDS = 64
@@ -17,17 +18,19 @@ MOST_IDS = 64
 
 @dataclass(slots=True)
 class State:
-    """now: event time so far. champion, reference: the version in service and its metrics.
+    """now: event time so far; None: nothing has told it yet.
 
-    episode: how many episodes are over. pending: events that are not answered yet, oldest first.
-    answered, seen: ids of the newest answers and events. last: event time of the newest event,
-    whoever asked. events: those of triggers, as long as a budget looks back.
-    baseline: labels at the last event. served: by trigger, up to when schedules are served.
-    drifts: of the champion, or of a version that may become it. refused: by trigger what was
-    refused in this episode. fired, refusals: by trigger, event time and words of the last.
+    champion, reference: the version in service and its metrics. episode: how many episodes are
+    over. pending: events that are not answered yet, oldest first. answered, seen: ids of the newest
+    answers and events. last: event time of the newest event, whoever asked. events: those of
+    triggers, as long as a budget looks back. undated: who asked before event time was known: the
+    triggers' names, empty for others. baseline: labels at the last event. served: by trigger, up to
+    when schedules are served; from the first time on where that is not told. drifts: of the
+    champion, or of a version that may become it. refused: by trigger what was refused in this
+    episode. fired, refusals: by trigger, event time and words of the last.
     """
 
-    now: int = NEVER
+    now: int | None = None
     champion: str = ""
     reference: dict[str, float] = field(default_factory=dict)
     episode: int = 0
@@ -36,6 +39,7 @@ class State:
     seen: list[str] = field(default_factory=list)
     last: int | None = None
     events: list[int] = field(default_factory=list)
+    undated: list[str] = field(default_factory=list)
     baseline: dict[str, int] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
     drifts: dict[str, Drift] = field(default_factory=dict)
@@ -51,6 +55,11 @@ class State:
     def of(cls, data: Mapping[str, Any]) -> State:
         """From what `data` gave; what is missing is as at the start."""
         given = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        if given.get("now") == _NEVER:
+            given["now"] = None
+        served = given.get("served", {}).items()
+        given["served"] = {trigger: at for trigger, at in served if at != _NEVER}
+        given["events"] = [at for at in given.get("events", []) if at != _NEVER]
         if "drifts" in given:
             given["drifts"] = {id_: Drift(**drift) for id_, drift in given["drifts"].items()}
         for name in ("fired", "refusals"):

@@ -105,6 +105,44 @@ def test_a_schedule_fires_at_its_moments_in_event_time() -> None:
     assert fired == [5, 12, 19, 26]  # START is a Wednesday's midnight
 
 
+SCHEDULED = Trigger(name="daily", when=Schedule("0 12 * * *"), cooldown=0 * DAY)
+
+
+def test_an_event_before_any_event_time_serves_no_schedule() -> None:
+    """As on a fresh system: the first training is asked for before there are metrics."""
+    policies = Policies(task(SCHEDULED))
+    assert policies.update(None, Inputs(asked=[Asked("first-x")])) == []
+    assert [each["next"] for each in policies.standing()] == [None]
+    assert policies.update(None, champion()) == []
+    assert policies.update(at(1), Inputs(metrics=[day(0)])) == []
+    assert [each["next"] for each in policies.standing()] == [at(1.5)]
+    assert policies.update(at(1.4), Inputs()) == []
+    assert events(policies.update(at(1.5), Inputs()))
+
+
+def test_a_cool_down_after_an_event_before_any_event_time_begins_with_it() -> None:
+    policies = Policies(task(HURTS))
+    policies.update(None, Inputs(asked=[Asked("manual-1")]))
+    policies.update(None, champion(event_id="manual-1"))
+    first = Inputs(metrics=[day(0)], drifts=[drift()])
+    assert [each.why for each in refusals(policies.update(at(1), first))] == ["cool-down"]
+    assert policies.update(at(2.9), Inputs(metrics=[day(1)])) == []
+    assert events(policies.update(at(3), Inputs(metrics=[day(2)])))
+
+
+def test_a_number_that_stood_for_no_time_is_restored_as_not_known() -> None:
+    """Older versions wrote -2**62, and ended when a schedule made a date of it."""
+    policies = Policies(task(SCHEDULED))
+    policies.update(None, champion())
+    old = policies.state()
+    never = -(2**62)
+    old["state"].update(now=never, served={"daily": never}, events=[never], seen=["first-x"])
+    again = Policies.of(task(SCHEDULED), json.loads(json.dumps(old)))
+    assert again.now is None
+    assert again.update(at(1), Inputs(metrics=[day(0)])) == []
+    assert events(again.update(at(1.5), Inputs()))
+
+
 def test_moments_that_an_unanswered_event_covers_are_not_made_up_for() -> None:
     policies = ready(Trigger(name="daily", when=Schedule("0 12 * * *"), cooldown=0 * DAY))
     (event,) = policies.update(at(2), Inputs(metrics=[day(1)]))
