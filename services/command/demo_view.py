@@ -57,9 +57,10 @@ def panel(now: Snapshot) -> RenderableType:
     progress = now.progress
     facts.add_row(
         "event time",
-        f"{_when(progress.event_time)}  ({_speed(now.speed)}, "
+        f"{_when(progress.event_time)}  ({_speed(now)}, "
         f"{progress.position / max(1, progress.total):.1%} of the year)",
     )
+    facts.add_row("waits for", progress.waits_for or "nothing")
     facts.add_row(
         "requests",
         f"{progress.requests:,} sent, {progress.per_s:,.0f}/s, {now.waiting:,} unanswered; "
@@ -94,6 +95,8 @@ def line(now: Snapshot) -> str:
     ]
     if now.week is not None:
         parts.append(f"7 days: deferred {now.week.figures['share_deferred']:.1%}, {_quality(now)}")
+    if progress.waits_for:
+        parts.append(f"waits for {progress.waits_for}")
     return " | ".join([*parts, _versions(now.roles)])
 
 
@@ -108,16 +111,34 @@ def summary(report: Mapping[str, Any]) -> str:
             f"{report['deferred']:,} deferred, {report['rejected']:,} rejected, "
             f"{report['truths']:,} truths, {report['outcomes']:,} outcomes",
             _latency(latency),
+            *_quality_lines(report.get("quality")),
             f"event time {times['from']} to {times['to']}",
             "versions " + ", ".join(f"{v['id']} ({v['role']})" for v in report["versions"]),
         ]
     )
 
 
-def _speed(days_a_second: float) -> str:
-    if math.isinf(days_a_second):
-        return "as fast as is answered"
-    return f"{days_a_second:g} {'day' if days_a_second == 1 else 'days'} a second"
+def _quality_lines(quality: Mapping[str, Any] | None) -> list[str]:
+    """What the live answers were worth, beside the same versions offline."""
+    if not quality or quality["auc_by_day"] is None:
+        return []
+    lines = [
+        f"ROC AUC by day: {_number(quality['auc_by_day'])} live, "
+        f"{_number(quality['auc_by_day_offline'])} the same versions offline, on the same "
+        f"{quality['scored']:,} rows"
+    ]
+    for version in quality["versions"][1:]:
+        lines.append(
+            f"  {version['version']}: {_number(version['auc_by_day'])} on its "
+            f"{version['scored']:,} rows, where the first version would have had "
+            f"{_number(version['first_version_offline'])}"
+        )
+    return lines
+
+
+def _speed(now: Snapshot) -> str:
+    most = "" if math.isinf(now.speed) else f", {now.speed:g} at most"
+    return f"{now.progress.days_per_s:.2f} days a second{most}"
 
 
 def _windows(now: Snapshot) -> Table:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clickhouse_connect import get_client
 from rich.live import Live
 
 from services.command.background import Background
@@ -18,6 +19,8 @@ from services.command.output import err, note
 from services.command.starting import Started
 from services.demo.backlog import Backlog
 from services.demo.ledger import Ledger
+from services.demo.loop import Following
+from services.demo.quality import quality
 from services.demo.replay import Replay, scheduled_retrain
 from services.demo.report import SinkRows, drain, report
 from services.demo.timeline import Timeline
@@ -52,6 +55,7 @@ def run_replay(
     with (
         Watch(task.name, task.partitions, kafka) as watch,
         Figures(Context(started.settings, contract)) as figures,
+        Following(task, contract, kafka, started.settings.home) as loop,
     ):
         replay = Replay(
             task,
@@ -63,6 +67,7 @@ def run_replay(
             on_month=scheduled_retrain(task, started.settings) if retrain_every else None,
             retrain_every=retrain_every,
             on_requests=watch.published,
+            loop=loop,
         )
         running = Background(lambda: replay.run(for_s))
 
@@ -113,4 +118,9 @@ def _finish(started: Started, watch: Watch, stop: threading.Event) -> Result:
 
     with Ledger(contract, settings.librdkafka(), settings.home) as ledger:
         gaps = drain(ledger, contract, sink_rows, deadline_s=DRAIN_S, stop=stop, on_wait=waiting)
-        return Result(report(ledger, contract, watch.latency_ms(), sink_rows()), gaps)
+        found = report(ledger, contract, watch.latency_ms(), sink_rows())
+        if found["outcomes"] and not stop.is_set():
+            note("scoring the same rows offline, by the same versions")
+            client = get_client(**settings.clickhouse(), autogenerate_session_id=False)
+            found["quality"] = quality(started.task, settings, client, ledger.roles.records)
+        return Result(found, gaps)

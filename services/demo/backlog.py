@@ -25,14 +25,16 @@ class Backlog:
     Markers of transactions count as records, so a quiet system may show a few per partition.
     """
 
-    def __init__(self, task: Task, librdkafka: Mapping[str, Any]) -> None:
-        """The worker of ``task``."""
+    def __init__(
+        self, task: Task, librdkafka: Mapping[str, Any], names: Sequence[str] = READ
+    ) -> None:
+        """The worker of ``task``, and the topics to look at."""
         self._admin = AdminClient({"log_level": 0, **librdkafka})
         self._group = f"{task.name}-worker"
         self._where = [
             (topic.topic(task.name), number)
             for topic in TOPICS
-            if topic.name in READ
+            if topic.name in names
             for number in range(task.partitions if topic.partitioned else 1)
         ]
 

@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
+from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.flight_delay import FlightDelay
 from services.demo.flights import NEW_YORK, flights_from_march
-from services.demo.pace import MAX_AHEAD, STEP, TICK_S, Clock, Room
+from services.demo.loop import Following, LoopError
+from services.demo.pace import DAY_MS, MAX_AHEAD, STEP, TICK_S, Clock, Room
 from services.demo.resume import MARK, Published, ReplayError, published
 from services.demo.timeline import REQUEST, TOPICS, TRUTH, Records, Timeline
 from services.deployment import current
@@ -50,7 +52,8 @@ class Progress:
 
     event_time: of the last event published, None before the first. position, total: events of
     the timeline published, and all. requests, truths: published by this run. per_s: requests a
-    second over the last few seconds.
+    second, days_per_s: days of event time a second, both over the last few seconds. waits_for:
+    what event time waits for now, in words; empty if for nothing.
     """
 
     event_time: datetime | None
@@ -59,6 +62,8 @@ class Progress:
     requests: int
     truths: int
     per_s: float
+    days_per_s: float = 0.0
+    waits_for: str = ""
 
     @property
     def done(self) -> bool:
@@ -82,10 +87,12 @@ class Replay:
         on_month: Callable[[datetime], None] | None = None,
         retrain_every: int = 1,
         on_requests: Callable[[list[bytes], float], None] | None = None,
+        loop: Following | None = None,
     ) -> None:
         """A replay that has not begun.
 
-        speed: days of event time a second; ``math.inf`` publishes as fast as the worker follows.
+        speed: days of event time a second at most; ``math.inf`` publishes as fast as the loop
+            follows.
         stop: ends `run` soon after it is set.
         backlog: how many records the worker is behind; with it the replay waits while they are
             more than ``max_ahead``, and so does event time.
@@ -93,11 +100,13 @@ class Replay:
             ``retrain_every`` months, after all events before it are acknowledged and before any
             later one is sent. After a stop it may be called again for the same month.
         on_requests: called with ids that are about to be published, and the time.
+        loop: with it event time waits for the loop (`services.demo.frontier` says for what).
         """
         self._task, self._timeline, self._librdkafka = task, timeline, dict(librdkafka)
         self._speed = speed
         self._stop = stop or threading.Event()
         self._room = Room(backlog, max_ahead)
+        self._loop, self._waits_for = loop, ""
         self._on_month, self._on_requests = on_month, on_requests
         self._months = deque(timeline.months(NEW_YORK, retrain_every) if on_month else [])
         self._topics = [f"{task.name}.{name}" for name in TOPICS]
@@ -105,19 +114,22 @@ class Replay:
         self._failure: str | None = None
         self._position = 0
         self._sent = [0, 0]
-        self._rates: deque[tuple[float, int]] = deque()
+        self._rates: deque[tuple[float, int, float]] = deque()
 
     def progress(self) -> Progress:
         """Where it is now; from any thread."""
         position = self._position
         last = self._timeline.times[position - 1] if position else None
+        per_s, days_per_s = self._speeds()
         return Progress(
             None if last is None else datetime.fromtimestamp(float(last) / 1000, UTC),
             position,
             len(self._timeline),
             self._sent[REQUEST],
             self._sent[TRUTH],
-            self._per_s(),
+            per_s,
+            days_per_s,
+            self._waits_for,
         )
 
     def run(self, for_s: float | None = None) -> Progress:
@@ -140,7 +152,7 @@ class Replay:
             sent = self._step(producer, done, clock.now_ms(self._event_ms()))
             self._check(producer)
             if not sent:
-                self._stop.wait(TICK_S)
+                (self._loop or self._stop).wait(TICK_S)
         # 4. What the broker does not acknowledge now, the next run sees missing and sends.
         producer.flush(FLUSH_S)
         self._check(producer)
@@ -161,6 +173,7 @@ class Replay:
         stop = min(self._position + STEP, self._due(now_ms))
         if self._months:
             stop = min(stop, self._months[0][0])
+        stop = min(stop, self._within_limit(stop))
         stop = min(stop, self._position + self._room.free())
         if stop <= self._position:
             return False
@@ -172,6 +185,18 @@ class Replay:
         if math.isinf(now_ms):
             return len(self._timeline)
         return int(np.searchsorted(self._timeline.times, now_ms, side="right"))
+
+    def _within_limit(self, stop: int) -> int:
+        """The position before which the loop lets event time run, at most ``stop``."""
+        if self._loop is None:
+            return stop
+        limit = self._loop.limit(self._timeline.next_truth_ms(self._position))
+        if limit.until_ms is None or stop <= self._position:
+            allowed = stop
+        else:
+            allowed = int(np.searchsorted(self._timeline.times, limit.until_ms, side="right"))
+        self._waits_for = limit.waits_for if allowed <= self._position < stop else ""
+        return allowed
 
     def _begin_month(self, producer: Producer) -> None:
         _, begins = self._months[0]
@@ -186,6 +211,10 @@ class Replay:
             self._chunk = at, chunk = at, self._timeline.encode(at, at + CHUNK)
         due = range(self._position - at, min(stop - at, len(chunk.keys)))
         new = [i for i in due if at + i >= done.stop or at + i not in done]
+        if self._loop is not None:
+            truths = [i for i in new if chunk.kinds[i] == TRUTH]
+            times = self._timeline.times[[at + i for i in truths]].tolist() if truths else []
+            self._loop.publishing([chunk.keys[i] for i in truths], times)
         if self._on_requests is not None:
             # Before they are sent, as an answer may come while the rest is on its way.
             self._on_requests(
@@ -216,16 +245,21 @@ class Replay:
         if self._failure:
             raise ReplayError(self._failure)
         now = time.monotonic()
-        self._rates.append((now, self._sent[REQUEST]))
+        at = self._event_ms()
+        self._rates.append((now, self._sent[REQUEST], at if math.isfinite(at) else self._last_ms()))
         while now - self._rates[0][0] > RATE_OVER_S:
             self._rates.popleft()
 
-    def _per_s(self) -> float:
+    def _last_ms(self) -> float:
+        return float(self._timeline.times[-1]) if len(self._timeline) else 0.0
+
+    def _speeds(self) -> tuple[float, float]:
+        """Requests, and days of event time, a second over the last few seconds."""
         samples = list(self._rates)
         if len(samples) < 2:
-            return 0.0
-        (since, before), (now, after) = samples[0], samples[-1]
-        return (after - before) / (now - since)
+            return 0.0, 0.0
+        (since, before, was), (now, after, is_) = samples[0], samples[-1]
+        return (after - before) / (now - since), (is_ - was) / DAY_MS / (now - since)
 
     def _producer(self) -> Producer:
         return Producer(
@@ -289,19 +323,21 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     client = settings.librdkafka()
-    replay = Replay(
-        FlightDelay,
-        Timeline(FlightDelay, flights_from_march()),
-        client,
-        speed=given.speed,
-        stop=stop,
-        backlog=Backlog(FlightDelay, client),
-        on_month=scheduled_retrain(FlightDelay, settings),
-        retrain_every=given.retrain_every,
-    )
+    contract = Contract.of(FlightDelay, settings.task)
     try:
-        done = replay.run(given.for_s)
-    except ReplayError as error:
+        with Following(FlightDelay, contract, client, settings.home) as loop:
+            done = Replay(
+                FlightDelay,
+                Timeline(FlightDelay, flights_from_march()),
+                client,
+                speed=given.speed,
+                stop=stop,
+                backlog=Backlog(FlightDelay, client),
+                on_month=scheduled_retrain(FlightDelay, settings),
+                retrain_every=given.retrain_every,
+                loop=loop,
+            ).run(given.for_s)
+    except (ReplayError, LoopError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{done.requests} requests and {done.truths} truths, up to {done.event_time}")

@@ -57,6 +57,7 @@ class Timeline:
         rows = np.tile(np.arange(n), 2)
         order = np.lexsort((rows, kinds, times))
         self.times, self.kinds, self.rows = times[order], kinds[order], rows[order]
+        self._truths = np.flatnonzero(self.kinds == TRUTH)
         self.keys = [id_.encode() for id_ in flights["request_id"]]
         schemas = task.schemas()
         self._codecs = (Codec(schemas["request"]), Codec(schemas["truth"]))
@@ -74,6 +75,11 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def next_truth_ms(self, position: int) -> int | None:
+        """Time of the first truth at a position or after it; None if there is none."""
+        at = int(np.searchsorted(self._truths, position))
+        return int(self.times[self._truths[at]]) if at < len(self._truths) else None
 
     def encode(self, start: int, stop: int) -> Records:
         """The events at the positions from ``start`` up to ``stop``."""

@@ -1,0 +1,246 @@
+"""Follows what the loop makes of the replay: outcomes, features, retrain events and versions.
+
+    with Following(task, contract, librdkafka, home) as loop:
+        loop.publishing(keys, known_at)     # before truths are sent
+        loop.limit(next_truth_ms)           # up to when event time may run (`frontier.Limit`)
+
+It reads what the worker's own followers read, as they do: committed records only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from schemas.topics import BY_NAME
+from services.contract import Contract
+from services.demo.backlog import Backlog
+from services.demo.frontier import Frontier, Limit
+from streams.task import Task
+
+TIMEOUT_S = 30.0
+"""Longest wait for the broker at the start."""
+
+WAIT_S = 0.1
+"""Longest wait for a record before the thread sees that it is to end."""
+
+STALLED_S = 5.0
+"""After so long without any truth that came through, those that the worker has read and that have
+no outcome are given up: a request that was rejected, for example, has none."""
+
+log = structlog.get_logger(__name__)
+
+
+class LoopError(RuntimeError):
+    """The loop cannot be followed; the message says why."""
+
+
+class Following:
+    """Knows how far the loop is behind the replay; its methods are thread-safe."""
+
+    def __init__(
+        self, task: Task, contract: Contract, librdkafka: Mapping[str, Any], home: Path
+    ) -> None:
+        self._librdkafka = dict(librdkafka)
+        self._outcomes = BY_NAME["outcomes"].topic(task.name)
+        self._partitions = task.partitions
+        take: dict[str, Callable[[Sequence[Message]], None]] = {
+            "outcomes": self._take_outcomes,
+            "features": self._take_features,
+            "retrain": self._take_retrain,
+            "models": self._take_models,
+        }
+        self._take = {BY_NAME[name].topic(task.name): function for name, function in take.items()}
+        self._codecs = {
+            name: contract.codec(BY_NAME[name].record, home)
+            for name in ("features", "retrain", "models")
+        }
+        self._features_count = any(windowed.of == "truth" for windowed in task.windowed)
+        self._unread = Backlog(task, librdkafka, ("truth",))
+        self._frontier = Frontier()
+        self._lock = threading.Lock()
+        self._moved = threading.Event()
+        self._over = threading.Event()
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._newest_ms = 0
+
+    def publishing(self, keys: Sequence[bytes], known_at: Sequence[int]) -> None:
+        """Truths that are about to be published, in order of time (milliseconds since 1970)."""
+        with self._lock:
+            self._frontier.published(keys, known_at)
+            self._newest_ms = max([self._newest_ms, *known_at])
+
+    def limit(self, next_truth_ms: int | None) -> Limit:
+        """Up to when events may be published now (`Frontier.limit`).
+
+        LoopError if the topics cannot be followed.
+        """
+        if self._failure is not None:
+            raise LoopError(f"the loop cannot be followed: {self._failure}") from self._failure
+        with self._lock:
+            return self._frontier.limit(next_truth_ms)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the limit may have moved, at most so long."""
+        self._moved.wait(timeout_s)
+        self._moved.clear()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(TIMEOUT_S):
+            self._over.set()
+            raise LoopError(f"the broker did not say within {TIMEOUT_S:g} s where the topics end")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        consumer = Consumer(
+            {
+                "log_level": 0,
+                **self._librdkafka,
+                "group.id": "weir-loop",  # librdkafka wants one; assign() never joins it
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 20,
+                "fetch.error.backoff.ms": 50,
+            }
+        )
+        try:
+            consumer.assign(self._starts(consumer))
+            self._ready.set()
+            moved_at = time.monotonic()
+            while not self._over.is_set():
+                # poll() returns with the first message; consume(n) would wait for n of them.
+                first = consumer.poll(WAIT_S)
+                if first is not None:
+                    before = self._frontier.on_the_way
+                    self._taken([first, *consumer.consume(5_000, 0)])
+                    self._moved.set()
+                    if self._frontier.on_the_way < before:
+                        moved_at = time.monotonic()
+                if not self._frontier.on_the_way:
+                    moved_at = time.monotonic()
+                elif time.monotonic() - moved_at > STALLED_S:
+                    self._give_up()
+                    moved_at = time.monotonic()
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+            consumer.close()
+
+    def _starts(self, consumer: Consumer) -> list[TopicPartition]:
+        """Outcomes and features from now on; of the few others all, for what waits from before."""
+        starts = []
+        deadline = time.monotonic() + TIMEOUT_S
+        for topic in self._take:
+            name = topic.rpartition(".")[2]
+            for number in range(self._partitions if BY_NAME[name].partitioned else 1):
+                where = TopicPartition(topic, number, OFFSET_BEGINNING)
+                while name in ("outcomes", "features") and not self._over.is_set():
+                    try:
+                        where.offset = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)[1]
+                        break
+                    except KafkaException:  # such as a topic that was just made: no leader yet
+                        if time.monotonic() > deadline:
+                            raise
+                        self._over.wait(0.1)
+                starts.append(where)
+        return starts
+
+    def _taken(self, messages: Sequence[Message]) -> None:
+        by_topic: defaultdict[str, list[Message]] = defaultdict(list)
+        for message in messages:
+            error = message.error()
+            if error is None:
+                by_topic[message.topic()].append(message)
+            elif error.code() != KafkaError._PARTITION_EOF and error.fatal():
+                raise KafkaException(error)
+        with self._lock:
+            for topic, take in self._take.items():  # outcomes before the features that count them
+                if topic in by_topic:
+                    take(by_topic[topic])
+
+    def _take_outcomes(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.key() is not None:
+                self._frontier.joined(message.partition(), message.offset(), message.key())
+            if not self._features_count:
+                self._frontier.counted(message.partition(), message.offset() + 1)
+
+    def _take_features(self, messages: Sequence[Message]) -> None:
+        values = [value for message in messages if (value := message.value()) is not None]
+        columns = self._codecs["features"].decode(values).columns
+        through = columns["through"]
+        rows = range(len(through.values))
+        for row in rows:
+            if through.valid is not None and not through.valid[row]:
+                continue
+            topic, _, partition = str(columns["source"].values[row]).rpartition("/")
+            if topic == self._outcomes:
+                self._frontier.counted(int(partition), int(through.values[row]))
+
+    def _take_retrain(self, messages: Sequence[Message]) -> None:
+        for record in self._read("retrain", messages):
+            if record["status"] == "failed":
+                self._frontier.answered(record["event_id"])
+            elif record["status"] == "asked":
+                known = record["event_time"] or record["data_to"] or self._newest_ms
+                self._frontier.asked(record["event_id"], known)
+
+    def _take_models(self, messages: Sequence[Message]) -> None:
+        for record in self._read("models", messages):
+            self._frontier.answered(record["event_id"])
+
+    def _read(self, name: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The records that can be read; the worker dead-letters the others."""
+        found = []
+        for message in messages:
+            value = message.value()
+            try:
+                if value is not None:
+                    found.append(self._codecs[name].read(value))
+            except ValueError as error:
+                log.warning("a record is left out", topic=message.topic(), error=str(error))
+        return found
+
+    def _give_up(self) -> None:
+        """Let go of truths that the worker has read and made no outcome of."""
+        with self._lock:
+            waiting = self._frontier.without_outcome()
+        if not waiting:
+            return
+        try:
+            unread = self._unread()
+        except KafkaException:  # the broker is away
+            return
+        if unread == 0:
+            log.warning("truths without an outcome", truths=len(waiting), first=waiting[0].decode())
+            with self._lock:
+                self._frontier.give_up(waiting)
+            self._moved.set()
