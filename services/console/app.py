@@ -84,6 +84,9 @@ def application(
         )
         return await _answer(history.windows(window, segment, value))
 
+    async def beside(request: Request) -> Response:
+        return await _answer(history.beside(request.query_params.get("window", "")))
+
     async def took_over(request: Request) -> Response:
         return await _answer(history.took_over())
 
@@ -113,6 +116,7 @@ def application(
             Route("/favicon.ico", icon),
             Route("/live", live),
             Route("/api/windows", windows),
+            Route("/api/beside", beside),
             Route("/api/took-over", took_over),
             Route("/api/segments", segments),
             Route("/api/system", system),

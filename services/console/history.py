@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -70,6 +71,24 @@ class History:
             return {**asked, "rows": self._rows("windows", queries.WINDOWS, asked)}
 
         return await self._cached(("windows", window, segment, value), FRESH_S, ask)
+
+    async def beside(self, window: str) -> bytes:
+        """JSON: shadow versions beside those that answered, on the same requests, by window.
+
+        Empty where no version is a shadow, and for windows of the last N outcomes.
+        """
+        if window not in self._contract.windows:
+            raise HistoryError(f"the task has no window {window!r}: {self._contract.windows}")
+        spans = [_ms(span) for span in window.split("_")[1:]] if "last" not in window else []
+
+        def ask() -> Any:
+            rows = []
+            if spans:
+                asked = {"length": spans[0], "every": spans[-1]}
+                rows = self._rows("beside", queries.beside(self._contract.kind), asked)
+            return {"window": window, "rows": rows}
+
+        return await self._cached(("beside", window), FRESH_WHOLE_S, ask)
 
     async def took_over(self) -> bytes:
         """JSON: the versions that have been champion, with the event time from which on."""
@@ -213,6 +232,12 @@ def _told(row: Mapping[str, Any]) -> dict[str, Any]:
 def _is_missing(error: Exception) -> bool:
     """Whether only the tables are not made yet: the sink makes them as it starts."""
     return any(code in str(error) for code in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"))
+
+
+def _ms(span: str) -> int:
+    """Milliseconds of a span in a window's name: ``7d``, ``12h``, ``5min``, ``30s``."""
+    number, unit = re.fullmatch(r"(\d+)([a-z]+)", span).groups()  # type: ignore[union-attr]
+    return int(number) * {"d": 86_400, "h": 3_600, "min": 60, "s": 1}[unit] * 1000
 
 
 def _jsonable(value: Any) -> Any:

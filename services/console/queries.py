@@ -6,12 +6,15 @@ on it can help; asked every second, the condition must come first.
 
 import json
 
-from schemas.records import template
+from schemas.records import Kind, template
 from schemas.topics import BY_NAME
 
-_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES, _DRIFTS, _DECISIONS = (
+_METRICS, _PREDICTIONS, _REQUESTS, _OUTCOMES, _DRIFTS, _DECISIONS, _SHADOWS = (
     BY_NAME[name].table
-    for name in ("metrics", "predictions", "requests", "outcomes", "drifts", "decisions")
+    for name in (
+        *("metrics", "predictions", "requests", "outcomes", "drifts", "decisions"),
+        "shadows",
+    )
 )
 
 _MEASURES = ", ".join(
@@ -36,6 +39,50 @@ WINDOWS = f"""
     LIMIT 3000
 """
 """The newest revision of each window of a kind and segment, the newest windows first."""
+
+_BY_KIND: dict[Kind, dict[str, str]] = {
+    "binary": {
+        "roc_auc": "arrayROCAUC(groupArray({of}_p), groupArray(toUInt8(truth)))",
+        "accuracy": "avg({of}_answer = truth)",
+        "log_loss": "avg(-log(greatest(if(truth, {of}_p, 1 - {of}_p), 1e-15)))",
+        "brier": "avg(pow({of}_p - toFloat64(truth), 2))",
+    },
+    "multiclass": {"accuracy": "avg({of}_answer = truth)"},
+    "regression": {
+        "mae": "avg(abs({of}_answer - truth))",
+        "rmse": "sqrt(avg(pow({of}_answer - truth, 2)))",
+    },
+}
+
+
+def beside(kind: Kind) -> str:
+    """Shadow versions beside the versions that answered, on the requests that both answered.
+
+    A row a window and shadow version: its metrics, and with ``answering_`` before their names those
+    of the answers that were given. Parameters: length and every, of the window, in milliseconds.
+    """
+    measures = ", ".join(
+        f"{text.format(of=of)} AS {prefix}{name}"
+        for of, prefix in (("shadow", ""), ("given", "answering_"))
+        for name, text in _BY_KIND[kind].items()
+    )
+    return f"""
+    SELECT start AS window_start, start + {{length:Int64}} AS window_end, version,
+           'shadow' AS role, true AS complete, count() AS scored, {measures}
+    FROM (
+        SELECT s.version AS version, o.truth AS truth, s.answer AS shadow_answer,
+               s.probability AS shadow_p, o.answer AS given_answer, o.probability AS given_p,
+               arrayJoin(range(toUInt32(intDiv({{length:Int64}}, {{every:Int64}})))) AS slide,
+               (intDiv(toUnixTimestamp64Milli(o.event_time), {{every:Int64}}) - slide)
+                   * {{every:Int64}} AS start
+        FROM {_SHADOWS} AS s INNER JOIN labelled AS o ON s.request_id = o.request_id
+        WHERE s.status = 'answered' AND o.status = 'answered'
+    )
+    GROUP BY start, version
+    ORDER BY window_end DESC, version
+    LIMIT 3000
+"""
+
 
 TOOK_OVER = f"""
     SELECT version, toUnixTimestamp64Milli(min(event_time)) AS event_time

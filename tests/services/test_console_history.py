@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from services.console.history import History, HistoryError
 from services.console.metrics import QUERIES
@@ -15,6 +18,8 @@ from services.contract import Contract
 from services.sink.database import prepare, tables_of
 from tests.services.running_console import small_task
 from tests.services.running_store import RunningStore
+
+DAY_MS = 86_400_000
 
 pytestmark = pytest.mark.system
 
@@ -101,3 +106,43 @@ def test_a_window_that_the_task_does_not_have_is_refused_without_asking(history:
         with pytest.raises(HistoryError):
             asyncio.run(history.windows(window, segment, ""))
     assert asked("windows", "ok") + asked("windows", "failed") == before
+
+
+def test_a_shadow_is_measured_on_the_requests_that_both_answered(
+    store: RunningStore, contract: Contract, history: History
+) -> None:
+    writer = store.writer()
+    prepare(writer, contract.task, tables_of(contract.schemas))
+    draw = np.random.default_rng(7)
+    n = 400
+    truth = draw.random(n) < 0.4
+    given, shadow = (np.clip(truth * 0.3 + draw.random(n) * w, 0, 1) for w in (0.6, 0.9))
+    days = draw.integers(0, 3, n)
+    statuses = np.where(draw.random(n) < 0.1, "deferred", "answered")
+    for i in range(n):
+        at = int(days[i]) * DAY_MS + i
+        writer.command(
+            f"INSERT INTO {contract.task}.outcomes (_partition, _offset, request_id, event_time, "
+            "status, version, answer, probability, truth, label) VALUES "
+            f"(0, {i}, 'r{i}', {at / 1000}, '{statuses[i]}', 'v2', {given[i] >= 0.5}, {given[i]}, "
+            f"{truth[i]}, 'true')"
+        )
+        writer.command(
+            f"INSERT INTO {contract.task}.shadows (_partition, _offset, request_id, event_time, "
+            "status, version, answer, probability) VALUES "
+            f"(0, {i}, 'r{i}', {at / 1000}, 'answered', 'v1', {shadow[i] >= 0.5}, {shadow[i]})"
+        )
+    rows = json.loads(asyncio.run(history.beside("tumbling_1d")))["rows"]
+    assert [row["window_start"] // DAY_MS for row in rows] == [2, 1, 0]
+    for row in rows:
+        these = (days == row["window_start"] // DAY_MS) & (statuses == "answered")
+        assert (row["version"], row["role"], row["scored"]) == ("v1", "shadow", these.sum())
+        for prefix, p in (("", shadow), ("answering_", given)):
+            expected = {
+                "roc_auc": roc_auc_score(truth[these], p[these]),
+                "accuracy": ((p[these] >= 0.5) == truth[these]).mean(),
+                "log_loss": log_loss(truth[these], p[these]),
+                "brier": brier_score_loss(truth[these], p[these]),
+            }
+            for name, value in expected.items():
+                assert row[prefix + name] == pytest.approx(value, abs=1e-9), name

@@ -78,7 +78,9 @@ export function draw() {
   const metric = $("metric").value, { help } = METRICS[metric];
   say("metric-help", help);
   const { every } = format.windowKind(answer.window);
-  const lines = series(answer.rows, metric, every);
+  const shadows = answer.segment === "" && beside.window === answer.window ? beside.rows.filter((one) => Number.isFinite(one[metric])) : [];
+  const lines = series([...answer.rows, ...shadows], metric, every);
+  lead(metric, shadows);
   const seen = lines.some(({ values }) => values.size > 0);
   $("chart-quality").hidden = !seen;
   $("quality-empty").hidden = seen;
@@ -194,6 +196,20 @@ function reason(metric) {
   return `${METRICS[metric].name} cannot be told from the outcomes so far.`;
 }
 
+// What the versions in service are worth beside a shadow, on the requests that both answered.
+function lead(metric, shadows) {
+  const { show, name } = METRICS[metric];
+  const texts = [...new Set(shadows.map(({ version }) => version))].map((version) => {
+    const rows = shadows.filter((one) => one.version === version && Number.isFinite(one[`answering_${metric}`]));
+    const scored = rows.reduce((sum, one) => sum + one.scored, 0);
+    if (scored === 0) return "";
+    const mean = (of) => rows.reduce((sum, one) => sum + one[of] * one.scored, 0) / scored;
+    return `${name} by window on the requests that both answered: ${show(mean(`answering_${metric}`))} the versions in service, ${show(mean(metric))} ${format.shortVersion(version)} (shadow).`;
+  }).filter(Boolean);
+  $("quality-lead").hidden = texts.length === 0;
+  say("quality-lead", texts.join(" "));
+}
+
 // ClickHouse may still be taking in what the topics hold: then the newest windows are missing.
 function behind(every) {
   const newest = Math.max(...answer.rows.map((r) => r.window_end));
@@ -251,9 +267,15 @@ async function ask() {
 
 let shownSegments = "";
 let tookOver = [];
+let beside = { window: "", rows: [] };
 
 async function askSeldom() {
   try {
+    const shadows = await fetch(`/api/beside?${new URLSearchParams({ window: $("window").value })}`);
+    if (shadows.ok) {
+      beside = await shadows.json();
+      draw();
+    }
     const versions = await fetch("/api/took-over");
     if (versions.ok) {
       tookOver = await versions.json();
@@ -275,7 +297,7 @@ async function askSeldom() {
 function changed(name) {
   try { sessionStorage.setItem(`weir.${name}`, $(name).value); } catch { /* a private window */ }
   if (name === "metric") draw();
-  else { asking = false; void ask(); }
+  else { asking = false; void ask(); void askSeldom(); }
 }
 
 function remember() {
