@@ -25,9 +25,13 @@ from services.demo.replay import Replay, scheduled_retrain
 from services.demo.report import SinkRows, drain, report
 from services.demo.timeline import Timeline
 from services.demo.watch import Watch
+from services.moves import Act, Asked, MoveError
+from services.moving import Refused, act_once
+from services.registry import RegistryError, now_ms
 
 REDRAW_S = 0.25
 LINE_EVERY_S = 5.0
+KEEP_EVERY_S = 1.0
 DRAIN_S = 120.0
 """Longest wait, after the replay, until everything that was published is answered and stored."""
 
@@ -70,6 +74,7 @@ def run_replay(
             loop=loop,
         )
         running = Background(lambda: replay.run(for_s))
+        Background(lambda: _keep_first(started, loop, running.done))
 
         def snapshot() -> Snapshot:
             return Snapshot.of(replay.progress(), speed, watch, figures, page)
@@ -90,6 +95,24 @@ def linger(started: Started, report: Mapping[str, Any], stop: threading.Event) -
     err.print(summary(report), soft_wrap=True)
     note(f"the year is over{f'; see {page}' if page else ''}. Ctrl-C ends the demo")
     stop.wait()
+
+
+def _keep_first(started: Started, loop: Following, over: threading.Event) -> None:
+    """Let the first version look on once another has followed it: the page shows both."""
+    while not over.wait(KEEP_EVERY_S):
+        champion = loop.roles.champion
+        first = min(loop.roles.records.values(), key=lambda record: record.data_to, default=None)
+        # By hand it may have been archived, or brought back: that stays as it is.
+        if champion is None or first is None or first.role != "champion" or first is champion:
+            continue
+        act = Act(
+            "demo", "looks on, so that the page shows what later versions are worth", now_ms()
+        )
+        try:
+            act_once(started.settings, started.task, Asked("promote", first.version, "shadow"), act)
+        except (MoveError, Refused, RegistryError) as error:
+            note(f"the first version does not look on: {error}")
+        return
 
 
 def _show(running: Background, snapshot: Callable[[], Snapshot]) -> None:

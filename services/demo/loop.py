@@ -31,6 +31,7 @@ from schemas.topics import BY_NAME
 from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.frontier import Frontier, Limit
+from streams.roles import ModelRecord, Roles, fold
 from streams.task import Task
 
 TIMEOUT_S = 30.0
@@ -79,6 +80,7 @@ class Following:
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._newest_ms = 0
+        self._roles = Roles()
 
     def publishing(self, keys: Sequence[bytes], known_at: Sequence[int]) -> None:
         """Truths that are about to be published, in order of time (milliseconds since 1970)."""
@@ -95,6 +97,11 @@ class Following:
             raise LoopError(f"the loop cannot be followed: {self._failure}") from self._failure
         with self._lock:
             return self._frontier.limit(next_truth_ms)
+
+    @property
+    def roles(self) -> Roles:
+        """The roles of the versions, as the topic says."""
+        return self._roles
 
     def wait(self, timeout_s: float) -> None:
         """Wait until the limit may have moved, at most so long."""
@@ -214,8 +221,10 @@ class Following:
                 self._frontier.asked(record["event_id"], known)
 
     def _take_models(self, messages: Sequence[Message]) -> None:
-        for record in self._read("models", messages):
+        records = self._read("models", messages)
+        for record in records:
             self._frontier.answered(record["event_id"])
+        self._roles = fold(map(ModelRecord.of, records), self._roles)
 
     def _read(self, name: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The records that can be read; the worker dead-letters the others."""

@@ -38,14 +38,15 @@ def quality(
 ) -> dict[str, Any]:
     """Return live and offline ROC AUC of what models answered and whose truth is known, as JSON.
 
-    client: of ClickHouse. records: the versions, in the order in which they were made.
+    client: of ClickHouse. records: the versions.
 
     scored: rows. auc_by_day: mean over days (UTC, by version) weighted by rows, of the logged
     answers; auc_by_day_offline: of the same versions offline. versions: the same for each, with
     ``first_version_offline``: what the first version would have given on the same rows.
     """
     scored = client.query_df(SCORED.format(task=task.name))
-    return compare(scored, _offline(task, settings, scored, records), list(records))
+    order = sorted(records, key=lambda version: records[version].data_to)
+    return compare(scored, _offline(task, settings, scored, records), order)
 
 
 def compare(
@@ -54,7 +55,7 @@ def compare(
     """Compare the live answers with those of versions offline.
 
     scored: one row a request with event_time, version, probability, truth. offline: by version the
-    probability of true of every row; NaN where the version was not asked about it.
+    probability of true of every row. order: the versions, the first one first.
     """
     live = scored["probability"].to_numpy(np.float64)
     versions = scored["version"].to_numpy(object)
