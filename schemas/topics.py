@@ -157,12 +157,13 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         "metrics", "metric", "window, version, segment", False, _YEAR, "delete", "metrics by window"
     ),
-    # What a worker reads at its start is the last of each sum; one that follows sees all of them,
-    # as long as it is not an hour behind.
+    # A source publishes each of its sums again before the key of the record that held it comes
+    # again, so that compaction leaves all sums (`streams.windowed.ring`). One that follows sees
+    # every record, as long as it is not an hour behind.
     Topic(
         "features",
-        "cell",
-        "series, key, bucket, source",
+        "feature_update",
+        "definition, source, slot",
         False,
         None,
         "compact",

@@ -89,7 +89,9 @@ def build(task: Task, settings: Settings) -> App:
         task.name, by_record["model"], settings.librdkafka(), load, refusals, task.rollout.by
     )
     definition = Definition(task)
-    windowed = FollowingFeatures(task.name, definition, by_record["cell"], settings.librdkafka())
+    windowed = FollowingFeatures(
+        task.name, definition, by_record["feature_update"], settings.librdkafka()
+    )
     throttles = FollowingThrottles(task.name, by_record["throttle"], settings.librdkafka())
     serving = Serving(
         task,
@@ -176,6 +178,7 @@ def build(task: Task, settings: Settings) -> App:
         folder=settings.state / task.name / "faust",
         restore=restore,
         close=close,
+        prompt=definition.prompt,
     )
     app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving, by_partition=False)
     app.stage("feedback", feedback.topics, feedback, patient=True)
@@ -228,6 +231,7 @@ def build(task: Task, settings: Settings) -> App:
                 "roles_as_of": models.as_of,
                 "refused": ", ".join(refusals.versions),
                 "retrain_waiting": ", ".join(triggers.waiting),
+                **windowed.progress(),
             },
         )
 

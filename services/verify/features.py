@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from schemas.columns import Column, Columns
 from services.verify.dominance import Dominance
-from streams.horizon import NEVER
 from streams.windowed.cells import counted, encode
 from streams.windowed.declare import Of
 from streams.windowed.definition import SLACK_MS, Definition, Ints, Mask, Series, Window
@@ -24,9 +23,30 @@ from streams.windowed.window import value
 
 _FEW = 20
 _ALL = 1 << 62
-_LONG_AGO = np.int64(-(1 << 61))
+"""An offset beyond all of a topic."""
 _TIME_BITS = 44
 """Bits of a time in milliseconds: until the year 2527."""
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """Times that may not be there.
+
+    values: int64 (n,), milliseconds, of no meaning where there is none. there: bool (n,).
+    """
+
+    values: Ints
+    there: Mask
+
+    @classmethod
+    def none(cls, n: int) -> Times:
+        """Not one of n."""
+        return cls(np.zeros(n, np.int64), np.zeros(n, bool))
+
+    def later(self, other: Times) -> Times:
+        """Row by row the later of both."""
+        newer = other.there & (~self.there | (other.values > self.values))
+        return Times(np.where(newer, other.values, self.values), self.there | other.there)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +54,14 @@ class Source:
     """The records of one partition that count, in order of offset.
 
     offsets, times: int64 (n,). columns: of the same rows, with the features and the truth.
-    missing_before: a time before which its records may be deleted already; NEVER where none is.
+    missing_before: a time before which its records may be deleted already; None where none is.
     """
 
     kind: Of
     offsets: Ints
     times: Ints
     columns: Columns
-    missing_before: int = NEVER
+    missing_before: int | None = None
 
     @classmethod
     def of(
@@ -50,8 +70,15 @@ class Source:
         """From a topic's decoded records; not whole where its first ones are deleted."""
         found = counted(kind, columns)
         taken = {path: column.take(found.rows) for path, column in columns.items()}
-        missing = NEVER if whole or not len(found.times) else int(found.times[0]) + slack_ms
+        missing = None if whole or not len(found.times) else int(found.times[0]) + slack_ms
         return cls(kind, offsets[found.rows], found.times, taken, missing)
+
+    def newest(self, as_of: Ints) -> Times:
+        """The newest time of the records before each offset."""
+        if not len(self.times):
+            return Times.none(len(as_of))
+        n = np.searchsorted(self.offsets, as_of)
+        return Times(np.maximum.accumulate(self.times)[np.maximum(n, 1) - 1], n > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,28 +143,31 @@ def check(definition: Definition, sources: Mapping[str, Source], logged: Logged)
     """Recompute every logged value. ``sources``: by the names in ``definition.sources``."""
     ordered = [sources[name] for name in definition.sources]
     times = np.asarray(logged.columns["event_time"].values, np.int64)
-    newest = _newest(definition, ordered, logged.as_of)
+    newest = _newest(ordered, logged.as_of)
     report = Report()
-    heard = [ahead for ahead in newest.values()]
-    if heard and len(logged):
-        slowest = np.min(heard, axis=0)
-        there = slowest > NEVER
-        report.lags_ms = np.maximum(times - slowest, 0)[there]
+    if newest and len(logged):
+        # Until every kind has a record that counts there is no lag to speak of.
+        every = np.logical_and.reduce([kind.there for kind in newest.values()])
+        slowest = np.min([kind.values for kind in newest.values()], axis=0)
+        report.lags_ms = np.maximum(times - slowest, 0)[every]
     verifiable = np.ones(len(logged), bool)
-    ends: dict[tuple[Of, int], tuple[Ints, ...]] = {}
+    ends: dict[tuple[Of, int], tuple[Times, ...]] = {}
     for window in definition.windows:
         series = definition.series[window.series]
         earliest = times - SLACK_MS - window.ms(series) - series.every_ms
-        missing = max(s.missing_before for s in ordered if s.kind == series.of)
-        here = earliest >= missing
+        here = np.ones(len(logged), bool)
+        for source in ordered:
+            if source.kind == series.of and source.missing_before is not None:
+                here &= earliest >= source.missing_before
         verifiable &= here
-        left = earliest < newest[series.of] - definition.kept_ms[window.series]
+        reached = newest[series.of]
+        left = reached.there & (earliest < reached.values - definition.kept_ms[window.series])
         place = series.of, series.every_ms
         if place not in ends:
             mine = [(i, s) for i, s in enumerate(ordered) if s.kind == series.of]
             before = times // series.every_ms * series.every_ms
             ends[place] = tuple(
-                _end(mine, before, as_of) // series.every_ms * series.every_ms + series.every_ms
+                _bucket_end(_last(mine, before, as_of), series.every_ms)
                 for as_of in (logged.as_of, np.full_like(logged.as_of, _ALL))
             )
         _compare(definition, window, series, ordered, logged, here, left, ends[place], report)
@@ -146,13 +176,13 @@ def check(definition: Definition, sources: Mapping[str, Source], logged: Logged)
     return report
 
 
-def _newest(definition: Definition, sources: list[Source], as_of: Ints) -> dict[Of, Ints]:
+def _newest(sources: list[Source], as_of: Ints) -> dict[Of, Times]:
     """By kind, for each prediction the newest time of any source that it had counted."""
-    newest: dict[Of, Ints] = {}
+    newest: dict[Of, Times] = {}
     for i, source in enumerate(sources):
-        reached = np.append(np.int64(NEVER), np.maximum.accumulate(source.times))
-        here = reached[np.searchsorted(source.offsets, as_of[:, i])]
-        newest[source.kind] = np.maximum(newest.get(source.kind, np.int64(NEVER)), here)
+        here = source.newest(as_of[:, i])
+        before = newest.get(source.kind)
+        newest[source.kind] = here if before is None else before.later(here)
     return newest
 
 
@@ -164,7 +194,7 @@ def _compare(
     logged: Logged,
     here: Mask,
     left: Mask,
-    ends: tuple[Ints, ...],
+    ends: tuple[Times, ...],
     report: Report,
 ) -> None:
     keys = definition.keys(series, logged.columns)
@@ -173,9 +203,9 @@ def _compare(
     texts = list(keys.texts)
     everything = np.full_like(logged.as_of, _ALL)
     times = np.asarray(logged.columns["event_time"].values, np.int64)
-    silent, silent_in_all = (times - end > SLACK_MS for end in ends)
-    sums = events.windows(texts, ends[0], logged.as_of, window.ms(series))
-    best_sums = events.windows(texts, ends[1], everything, window.ms(series))
+    silent, silent_in_all = (~end.there | (times - end.values > SLACK_MS) for end in ends)
+    sums = events.windows(texts, ends[0].values, logged.as_of, window.ms(series))
+    best_sums = events.windows(texts, ends[1].values, everything, window.ms(series))
     online = logged.columns[f"features.{window.name}"]
     given, present = _filled(online)
     wanted, there = _filled(value(window, series, *sums))
@@ -260,23 +290,28 @@ class _Events:
         return count, total
 
 
-def _end(sources: list[tuple[int, Source]], before: Ints, as_of: Ints) -> Ints:
-    """The newest time before each of some that had been counted by then; long ago where none."""
-    newest = np.full(len(before), _LONG_AGO)
+def _bucket_end(times: Times, every_ms: int) -> Times:
+    """The end of the bucket that each time falls into."""
+    return Times(times.values // every_ms * every_ms + every_ms, times.there)
+
+
+def _last(sources: list[tuple[int, Source]], before: Ints, as_of: Ints) -> Times:
+    """The newest time before each of some, of the records that had been counted by then."""
+    newest = Times.none(len(before))
     for number, source in sources:
         order = np.argsort(source.times, kind="stable")
         times, offsets = source.times[order], source.offsets[order]
-        reached = np.append(_LONG_AGO, np.maximum.accumulate(source.times))
-        counted_to = reached[np.searchsorted(source.offsets, as_of[:, number])]
-        here = np.where(counted_to < before, counted_to, _LONG_AGO)
+        reached = source.newest(as_of[:, number])
+        values, there = reached.values.copy(), reached.there & (reached.values < before)
         # Where the stream had gone on past the request: back from it to a record that counts.
-        open_ = np.flatnonzero(counted_to >= before)
+        open_ = np.flatnonzero(reached.there & ~there)
         at = np.searchsorted(times, before[open_]) - 1
         while len(open_):
             some = at >= 0
             open_, at = open_[some], at[some]
             had = offsets[at] < as_of[open_, number]
-            here[open_[had]] = times[at[had]]
+            values[open_[had]] = times[at[had]]
+            there[open_[had]] = True
             open_, at = open_[~had], at[~had] - 1
-        newest = np.maximum(newest, here)
+        newest = newest.later(Times(values, there))
     return newest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from prometheus_client import Histogram
 from streams.transport.batch import RecordBatch, Result
 from streams.transport.delivery import EXIT_CODE, Delivery, Mode
 from streams.transport.driver import Transport
+from streams.transport.mailbox import PATIENT, PROMPT, Patience
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class App(faust.App):
     client: librdkafka's connection settings. group: consumer group. worker: this worker's name,
     stable across restarts; its successor takes its partitions over at once and fences it.
     folder: where Faust may keep what it likes; it makes it even where it keeps nothing.
+    prompt: topics of patient stages that are gathered for a shorter moment, since what is made of
+    them counts in what is served.
     restore: called with the committed offset (−1: none) of each partition that comes in, before
     its records are read. close: called when partitions go.
     """
@@ -65,6 +68,7 @@ class App(faust.App):
         folder: Path,
         restore: Restore,
         close: Callable[[], None],
+        prompt: Collection[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path alone
         super().__init__(
@@ -103,7 +107,9 @@ class App(faust.App):
             "topic.metadata.refresh.interval.ms": 30_000,
         }
         self._agents_of: dict[str, int] = {}
-        self.patient: set[str] = set()  # topics whose records may be gathered for a moment
+        # Topics whose records may be gathered for a moment, and for how long.
+        self.patience: dict[str, Patience] = {}
+        self._prompt = frozenset(prompt)
         self.whole: set[str] = set()  # topics whose partitions come in one batch
         self._restore = restore
         self._close = close
@@ -113,7 +119,7 @@ class App(faust.App):
             group,
             f"{group}-{worker}",
             self._agents_of,
-            self.patient,
+            self.patience,
             self._is_current,
             self._worked_on,
             self._release,
@@ -135,10 +141,10 @@ class App(faust.App):
         The agent only moves batches: what it yields goes to `Delivery`, and it does not know
         how that keeps its promise.
 
-        patient: nobody waits for what it makes, so that its records are gathered for a moment
-        (`consumer.GATHER_S`) and worked on in larger batches: a batch costs hundreds of
-        microseconds however small it is, which the agents that somebody waits for can use. All
-        stages of a topic are patient, or none.
+        patient: nobody waits for what it makes of each record, so that its records are gathered for
+        a moment (`mailbox.PATIENT`, a shorter one for the app's prompt topics) and worked on in
+        larger batches: a batch costs hundreds of microseconds however small it is, which the agents
+        that somebody waits for can use. All stages of a topic are patient, or none.
 
         by_partition: a batch is of one partition, as a stage with state needs. Without it a batch
         holds the records of all partitions that are at hand, and its fixed cost is paid once; it
@@ -148,7 +154,7 @@ class App(faust.App):
         if not by_partition:
             self.whole.update(names)
         if patient:
-            self.patient.update(names)
+            self.patience |= {n: PROMPT if n in self._prompt else PATIENT for n in names}
         for topic in names:
             self._agents_of[topic] = self._agents_of.get(topic, 0) + 1
         channel = self.topic(*names, schema=BatchSchema(), acks=False)

@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 # commits all have work, few enough that memory is bounded.
 MOST_RECORDS = 40_000
 MOST_BYTES = 128 << 20
-# How long records of a patient topic are gathered: a human who looks at metrics does not notice it,
-# and at 1,000 records/s it makes batches of 25 a partition out of single ones.
-GATHER_S = 0.1
 # How long to wait for offsets that an open transaction may still change: until the broker has ended
 # it (`delivery.TRANSACTION_TIMEOUT_MS`, and it looks every 10 s by default).
 OFFSETS_TIMEOUT_S = 60.0
@@ -58,7 +55,7 @@ class Consumer(base.Consumer):
         super().__init__(*args, **kwargs)
         self.client: Client | None = None
         self._mailbox = Mailbox(
-            self.app.whole, self.app.patient, self.app.batch_max, GATHER_S, time.monotonic
+            self.app.whole, self.app.patience, self.app.batch_max, time.monotonic
         )
         self._arrived = asyncio.Event()
         self._count = count(1)

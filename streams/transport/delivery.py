@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from prometheus_client import Counter, Histogram
 
 from streams.transport.batch import TP, Output, RecordBatch, Result
+from streams.transport.mailbox import PATIENT, Patience
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,8 @@ Mode = Literal["exactly_once", "at_least_once"]
 # Records that one transaction takes at most: a backlog then commits a few times a second, and
 # a consumer that reads committed records never waits long for a transaction's end.
 MOST_RECORDS_PER_COMMIT = 20_000
-# How long results of patient topics wait for a commit that others need: one of their own would be
-# what the next prediction waits for. And how many may wait: few of the consumer's places.
-LINGER_S = 0.05
+# Results of patient topics wait for a commit that others need. So many may wait: few of the
+# consumer's places.
 MOST_WAITING = 8
 # A commit that the broker does not answer within this time ends the worker: its successor
 # starts at the committed offsets. Longer than a broker's restart (about 5 s).
@@ -63,8 +63,8 @@ class Delivery:
     next commit takes them all. Under no load a commit takes one batch.
 
     agents_of: how many agents read each topic; a batch is done when each has its result.
-    patient: topics whose results nobody waits for; they ride with the others' commits, and cause
-    one of their own only after `LINGER_S`.
+    patience: topics whose results ride with the others' commits, and how long they wait for one
+    before they cause one of their own.
     is_current: whether a batch is of the present assignment. The result of another may arrive when
     its partitions are gone; whoever has them now redoes it.
     worked_on: told of every batch of which all agents have a result.
@@ -79,7 +79,7 @@ class Delivery:
         group: str,
         transactional_id: str,
         agents_of: Mapping[str, int],
-        patient: Collection[str],
+        patience: Mapping[str, Patience],
         is_current: Callable[[RecordBatch], bool],
         worked_on: Callable[[RecordBatch], None],
         release: Callable[[RecordBatch], None],
@@ -88,7 +88,7 @@ class Delivery:
         self.mode = mode
         self._config, self._group = config, group
         self._agents_of = agents_of
-        self._patient = patient
+        self._patience = patience
         self._is_current = is_current
         self._worked_on = worked_on
         self._release = release
@@ -172,12 +172,18 @@ class Delivery:
             self._worked_on(batch)
         self._ready.append(done)
         self._idle.clear()
+        # What a timer makes is a figure that nobody waits for.
+        patience = PATIENT if batch is None else self._patience.get(batch.topic)
+        self._commit_within(0.0 if patience is None else patience.linger_s)
+
+    def _commit_within(self, seconds: float) -> None:
+        """Have what is ready committed by then at the latest."""
         loop = asyncio.get_running_loop()
-        if batch is not None and batch.topic not in self._patient:
-            self._due_at = 0.0
-        elif self._due_at == float("inf"):
-            self._due_at = loop.time() + LINGER_S
-            loop.call_later(LINGER_S, self._arrived.set)
+        due_at = loop.time() + seconds
+        if due_at < self._due_at:
+            self._due_at = due_at
+            if seconds:
+                loop.call_later(seconds, self._arrived.set)
         if self._is_due():
             self._arrived.set()
 

@@ -1,38 +1,48 @@
 """Windowed features: outcomes (and predictions) of one partition in, sums by key and bucket out.
 
 Each partition is summed by itself, so that no worker waits for another's; who looks a value up adds
-the partitions' sums. The sums live in the store, and each that changes is published anew.
+the partitions' sums. The sums live in the store. A batch publishes one record: those that it
+changed, and some besides (`streams.windowed.ring`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from schemas.codec import Codec
-from schemas.columns import Column, Columns, constant
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.horizon import NEVER
 from streams.store import Store, Stores
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
+from streams.windowed import ring
 from streams.windowed.cells import Cell, Sum, sums
 from streams.windowed.declare import Of
 from streams.windowed.definition import Definition
 
 STAGE = "windowed"
 
-# Keys: a cell with its kind, the series, the bucket's end and the key; how far a kind's times have
-# come; that the cells of a kind were published.
-_CELL, _NEWEST, _TOLD = b"c", b"n", b"t"
+# Keys: a cell with its kind, its home, the series, the bucket's end and the key; how far a kind's
+# source has come; that the cells of a kind were published.
+_CELL, _REACHED, _TOLD = b"c", b"r", b"t"
 _LETTER: dict[Of, bytes] = {"truth": b"t", "requests": b"r"}
+_HOME = struct.Struct(">H")
 _HEAD = struct.Struct(">HQ")  # a cell's key: the number of the series, the bucket's end
 _SUM = struct.Struct(">qq")
-_END = 1 << 63  # after every time
-_LEAVE_MS = 3_600_000
+_STATE = struct.Struct(">q?q")
+
+# Of a record, at most: keys may be long, and a topic's limit is 4 MiB.
+MOST_CELLS = 10_000
+MOST_KEY_BYTES = 1 << 20
+
+
+class Reached(NamedTuple):
+    """How far a source has come: the next offset, and the newest time of what counted."""
+
+    through: int
+    newest: int | None
 
 
 class Cells:
@@ -53,7 +63,7 @@ class Cells:
         self._definition = definition
         self._stores = stores
         self._clock = clock
-        self._cell = codecs["cell"]
+        self._update = codecs["feature_update"]
         self._codecs: dict[Of, Codec] = {
             "truth": codecs["outcome"],
             "requests": codecs["prediction"],
@@ -61,7 +71,6 @@ class Cells:
         self._dead = DeadLetters(task.name, codecs["dead_letter"], STAGE)
         self._topic = BY_NAME["features"].topic(task.name)
         self.stage = f"{STAGE}-{definition.id}"
-        self._left: dict[tuple[int, int], int] = {}
         self._live: set[int] = set()
 
     @property
@@ -71,7 +80,6 @@ class Cells:
 
     def close(self) -> None:
         """The partitions go."""
-        self._left.clear()
         self._live.clear()
 
     def open(self, partition: int) -> None:
@@ -83,105 +91,113 @@ class Cells:
         store = self._stores.get(self.stage, batch.partition)
         kind = self._definition.topics[batch.topic]
         decoded = batch.decoded(self._codecs[kind])
-        before = _newest(store, kind)
+        before = _reached(store, kind)
         changed: dict[Cell, Sum] = {}
-        gone: list[Cell] = []
-        newest = before
+        newest = before.newest
         if len(decoded):
-            added, newest = sums(self._definition, kind, decoded.columns, before)
+            added, newest = sums(self._definition, kind, decoded.columns, before.newest)
             changed = _add(store, kind, added)
-        if newest > before:
-            store.put(_NEWEST + _LETTER[kind], struct.pack(">q", newest))
-            gone = self._leave(store, batch.partition, kind, newest)
-        outputs = []
-        if batch.partition in self._live:
-            outputs = self._publish(store, batch, kind, changed, gone, newest)
+        now = Reached(batch.next_offset, newest)
+        store.put(
+            _REACHED + _LETTER[kind], _STATE.pack(now.through, newest is not None, newest or 0)
+        )
+        live = batch.partition in self._live
+        told = not live or self._told(store, kind)
+        homes = ring.passed(before.through, now.through) if told else [(0, ring.REFRESHED)]
+        changed = self._refreshed(store, kind, homes, newest) | changed
+        outputs: list[Output] = []
+        if live:
+            outputs += self._publish(batch, changed, before, now)
         if decoded.failures:
             letters = [DeadLetter(f.position, f.reason, f.message) for f in decoded.failures]
             outputs.append(self._dead.output(batch, letters, self._clock()))
         return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
 
+    @staticmethod
+    def _told(store: Store, kind: Of) -> bool:
+        """Whether cells were published before; they are from now on."""
+        key = _TOLD + _LETTER[kind]
+        if store.get_many([key])[0] is not None:
+            return True
+        store.put(key, b"")
+        return False
+
+    def _refreshed(
+        self, store: Store, kind: Of, homes: list[tuple[int, int]], newest: int | None
+    ) -> dict[Cell, Sum]:
+        """The cells of some homes; those that no window of what is served can hold leave."""
+        found = {}
+        for first, last in homes:
+            for key, value in store.scan(_bound(kind, first), _bound(kind, last)):
+                cell = _cell(key)
+                if (
+                    newest is not None
+                    and cell.end <= newest - self._definition.kept_ms[cell.series]
+                ):
+                    store.delete(key)
+                else:
+                    found[cell] = Sum(*_SUM.unpack(value))
+        return found
+
     def _publish(
-        self,
-        store: Store,
-        batch: RecordBatch,
-        kind: Of,
-        changed: dict[Cell, Sum],
-        gone: list[Cell],
-        newest: int,
+        self, batch: RecordBatch, cells: Mapping[Cell, Sum], before: Reached, now: Reached
     ) -> list[Output]:
-        told = _TOLD + _LETTER[kind]
-        if store.get_many([told])[0] is None:
-            store.put(told, b"")
-            changed = {
-                _cell(key): Sum(*_SUM.unpack(value))
-                for number, _ in self._definition.of(kind)
-                for key, value in store.scan(_bound(kind, number, 0), _bound(kind, number, _END))
-            }
+        """One record; several of very many cells, of which the last one says how far they go.
+
+        Each in an output of its own: a client whose queue is full may place the records of one
+        output in another order.
+        """
         source = f"{batch.topic}/{batch.partition}"
-        keys: list[bytes | None] = [self._key(cell, source) for cell in gone]
-        values: list[bytes | None] = [None] * len(gone)
-        left = set(gone)
-        cells = [(cell, sum_) for cell, sum_ in changed.items() if cell not in left]
-        if cells:
-            keys += [self._key(cell, source) for cell, _ in cells]
-            values += self._cell.encode(
-                self._columns(cells, source, batch.next_offset, newest), len(cells)
-            )
-        # The last one says that all of the batch is there. By itself, since a client whose queue is
-        # full may place the records of one output in another order.
-        parts = [slice(0, -1), slice(-1, None)]
-        return [Output(self._topic, keys[part], values[part]) for part in parts if keys[part]]
+        place = f"{self._definition.id}|{source}|{ring.slot(before.through, now.through)}"
+        ordered = sorted(cells.items(), key=lambda item: item[0].series)
+        parts = list(_parts(ordered))
+        outputs = []
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            record = self._record(part, source, now if last else Reached(0, None), last)
+            key = (f"{place}.{number}" if number else place).encode()
+            outputs.append(Output(self._topic, [key], [self._update.write(record)]))
+        return outputs
 
-    def _columns(
-        self, cells: list[tuple[Cell, Sum]], source: str, through: int, newest: int
-    ) -> Columns:
-        n = len(cells)
-        last = np.zeros(n, bool)
-        last[-1] = True
-        texts = {
-            "series": [self._definition.series[cell.series].name for cell, _ in cells],
-            "key": [cell.key for cell, _ in cells],
-        }
-        numbers = {
-            "bucket_end": [cell.end for cell, _ in cells],
-            "count": [sum_.records for _, sum_ in cells],
-            "total": [sum_.total for _, sum_ in cells],
-        }
+    def _record(
+        self, cells: list[tuple[Cell, Sum]], source: str, now: Reached, last: bool
+    ) -> dict[str, Any]:
+        numbers = sorted({cell.series for cell, _ in cells})
+        place = {number: i for i, number in enumerate(numbers)}
         return {
-            "definition": constant(self._definition.id, n),
-            "source": constant(source, n),
-            **{name: Column(np.array(values, object)) for name, values in texts.items()},
-            **{name: Column(np.array(values, np.int64)) for name, values in numbers.items()},
-            "through": Column(np.full(n, through, np.int64), last),
-            "newest": Column(np.full(n, newest, np.int64), last),
+            "definition": self._definition.id,
+            "source": source,
+            "through": now.through if last else None,
+            "newest": now.newest,
+            "series_names": [self._definition.series[number].name for number in numbers],
+            "sum_series": [place[cell.series] for cell, _ in cells],
+            "keys": [cell.key for cell, _ in cells],
+            "bucket_ends": [cell.end for cell, _ in cells],
+            "counts": [sum_.records for _, sum_ in cells],
+            "totals": [sum_.total for _, sum_ in cells],
         }
 
-    def _leave(self, store: Store, partition: int, kind: Of, newest: int) -> list[Cell]:
-        """Let go of the cells that no window of what is served now can hold."""
-        gone: list[Cell] = []
-        for number, _ in self._definition.of(kind):
-            place = partition, number
-            first = self._left.get(place, 0)
-            last = max(newest - self._definition.kept_ms[number] + 1, 0)
-            # Cells do no harm: a part of a day's at once saves looking for them.
-            if last - first < _LEAVE_MS:
-                continue
-            self._left[place] = last
-            found = store.scan(_bound(kind, number, first), _bound(kind, number, last))
-            for key, _ in found:
-                store.delete(key)
-            gone += [_cell(key) for key, _ in found]
-        return gone
 
-    def _key(self, cell: Cell, source: str) -> bytes:
-        name = self._definition.series[cell.series].name
-        return f"{self._definition.id}|{name}|{cell.key}|{cell.end}|{source}".encode()
+def _parts(cells: list[tuple[Cell, Sum]]) -> Iterator[list[tuple[Cell, Sum]]]:
+    """Cells in parts that fit into a record; one part where there are none."""
+    part: list[tuple[Cell, Sum]] = []
+    size = 0
+    for item in cells:
+        length = len(item[0].key.encode())
+        if part and (len(part) == MOST_CELLS or size + length > MOST_KEY_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += length
+    yield part
 
 
-def _newest(store: Store, kind: Of) -> int:
-    raw = store.get_many([_NEWEST + _LETTER[kind]])[0]
-    return struct.unpack(">q", raw)[0] if raw else NEVER
+def _reached(store: Store, kind: Of) -> Reached:
+    raw = store.get_many([_REACHED + _LETTER[kind]])[0]
+    if raw is None:
+        return Reached(0, None)
+    through, any_, newest = _STATE.unpack(raw)
+    return Reached(through, newest if any_ else None)
 
 
 def _add(store: Store, kind: Of, added: Mapping[Cell, Sum]) -> dict[Cell, Sum]:
@@ -194,14 +210,18 @@ def _add(store: Store, kind: Of, added: Mapping[Cell, Sum]) -> dict[Cell, Sum]:
     return changed
 
 
+_AT = 2 + _HOME.size  # where a stored cell's own key begins
+
+
 def _stored(kind: Of, cell: Cell) -> bytes:
-    return _CELL + _LETTER[kind] + _HEAD.pack(cell.series, cell.end) + cell.key.encode()
+    own = _HEAD.pack(cell.series, cell.end) + cell.key.encode()
+    return _CELL + _LETTER[kind] + _HOME.pack(ring.home(own)) + own
 
 
 def _cell(key: bytes) -> Cell:
-    series, end = _HEAD.unpack_from(key, 2)
-    return Cell(end, series, key[2 + _HEAD.size :].decode())
+    series, end = _HEAD.unpack_from(key, _AT)
+    return Cell(end, series, key[_AT + _HEAD.size :].decode())
 
 
-def _bound(kind: Of, series: int, end: int) -> bytes:
-    return _CELL + _LETTER[kind] + _HEAD.pack(series, end)
+def _bound(kind: Of, home: int) -> bytes:
+    return _CELL + _LETTER[kind] + _HOME.pack(home)

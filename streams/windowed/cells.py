@@ -69,17 +69,20 @@ def counted(kind: Of, columns: Columns) -> Counted:
 
 
 def sums(
-    definition: Definition, kind: Of, columns: Columns, newest: int
-) -> tuple[dict[Cell, Sum], int]:
+    definition: Definition, kind: Of, columns: Columns, newest: int | None
+) -> tuple[dict[Cell, Sum], int | None]:
     """What a batch of one source adds to each cell, and the source's newest time after it.
 
-    newest: the source's newest time before, in ms. Rows of buckets that have left add nothing.
+    newest: the source's newest time before, in ms; None before its first record that counts. Rows
+    of buckets that have left add nothing.
     """
     found = counted(kind, columns)
     if not len(found.rows):
         return {}, newest
-    # A row is late by the times before it, so that the cut into batches makes no difference.
-    before = np.maximum.accumulate(np.append(np.int64(newest), found.times))
+    # A row is late by the times before it, so that the cut into batches makes no difference. The
+    # first of all is not late.
+    first = found.times[0] if newest is None else np.int64(newest)
+    before = np.maximum.accumulate(np.append(first, found.times))
     taken = {path: column.take(found.rows) for path, column in columns.items()}
     added: dict[Cell, Sum] = {}
     for i, series in definition.of(kind):

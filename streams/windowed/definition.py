@@ -33,6 +33,9 @@ AHEAD_MS = 60_000
 which the stream must not go on: its record does not count. Clocks differ by less."""
 MOST_UNITS = 1 << 52
 """The largest truth of a regression, in multiples of the resolution; one beyond does not count."""
+_FORMAT = 2
+"""How sums are stored and published. With another one they are made anew from the topics, and the
+records of before are left alone."""
 BETWEEN = "\x1f"
 """Separates the values of a key of several features."""
 
@@ -117,8 +120,8 @@ class Definition:
 
     @cached_property
     def id(self) -> str:
-        """Eight hex digits that change with anything that changes what is counted."""
-        facts = [[asdict(series) for series in self.series], self.kept_ms]
+        """Eight hex digits that change with anything that changes what is counted or published."""
+        facts = [_FORMAT, [asdict(series) for series in self.series], self.kept_ms]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
     @cached_property
@@ -130,6 +133,13 @@ class Definition:
             for of, topic in carried.items()
             if any(series.of == of for series in self.series)
         }
+
+    @property
+    def prompt(self) -> list[str]:
+        """The topics that a truth passes on its way to what is served."""
+        if all(series.of != "truth" for series in self.series):
+            return []
+        return [BY_NAME[name].topic(self.task.name) for name in ("truth", "outcomes")]
 
     @cached_property
     def sources(self) -> list[str]:

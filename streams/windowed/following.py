@@ -13,13 +13,13 @@ from schemas.codec import Codec
 from schemas.columns import Columns, constant
 from streams.transport.follower import WAIT_S, Follower
 from streams.windowed.definition import Definition
-from streams.windowed.table import AS_OF, Snapshot, Table
+from streams.windowed.table import AS_OF, Snapshot, Table, as_text
 
 log = logging.getLogger(__name__)
 
-CELLS = Counter("weir_features_cells", "Sums of windowed features that were taken in")
+UPDATES = Counter("weir_feature_updates", "Records of sums of windowed features taken in")
 
-_AT_ONCE = 5_000
+_AT_ONCE = 1_000
 
 
 class FollowingFeatures(Follower):
@@ -38,6 +38,7 @@ class FollowingFeatures(Follower):
         self._definition = definition
         self._codec = codec
         self._table = Table(definition)
+        self._passed_over = 0
         self._snapshot: Snapshot = self._table.snapshot()
 
     def columns(self, requests: Columns, n: int) -> Columns:
@@ -58,27 +59,51 @@ class FollowingFeatures(Follower):
         if self._definition:
             super().start(timeout_s)
 
+    def progress(self) -> dict[str, str]:
+        """How far what is served has come, for whoever looks at the worker; any thread may ask.
+
+        By source, as predictions say it: ``features_as_of``, the offsets that count, and
+        ``features_until``, the newest time of what counted (ms since 1970; empty: nothing yet).
+        """
+        if not self._definition:
+            return {}
+        now = self._snapshot
+        until = ("" if time is None else str(time) for time in now.reached)
+        return {AS_OF: as_text(now.as_of), "features_until": ",".join(until)}
+
     def _take(self, consumer: Consumer) -> None:
         """Wait for records, take all that are there, and show them to serving."""
         messages = consumer.consume(1, WAIT_S)
         messages += consumer.consume(_AT_ONCE, 0.0) if messages else []
-        values: list[bytes] = []
         end = False
         for message in messages:
             error = message.error()
             if error is None:
-                if message.value() is not None:  # a cell that left; the table lets go by itself
-                    values.append(message.value())
+                self._read(message.value())
             elif self._is_end(error):
                 end = True
-        if values:
-            CELLS.inc(len(values))
-            decoded = self._codec.decode(values)
-            for failure in decoded.failures:
-                # Only Weir writes here, and this is not Weir's.
-                log.error("a record of %s is left out: %s", self._topic, failure.message)
-            self._table.take(decoded.columns)
         if self._table.changed and (end or self._caught_up.is_set()):
             self._snapshot = self._table.snapshot()
-        if end:
+        if end and not self._caught_up.is_set():
+            if self._passed_over:
+                log.info(
+                    "%d records of %s are of an earlier version of Weir and are passed over",
+                    self._passed_over,
+                    self._topic,
+                )
             self._caught_up.set()
+
+    def _read(self, value: bytes | None) -> None:
+        """Take a record in; what cannot be read has no part in what is served."""
+        try:
+            record = self._codec.read(value)
+            self._table.take(record)
+        except ValueError as error:
+            if not self._caught_up.is_set():
+                # A deployment that is older than this version: records a sum, and of sums that
+                # left. Their sums are made anew from the topics.
+                self._passed_over += 1
+            else:  # Only Weir writes here, and this is not Weir's.
+                log.warning("a record of %s is left out: %s", self._topic, error)
+            return
+        UPDATES.inc()

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import Column, Columns
-from streams.horizon import NEVER
 from streams.windowed.cells import encode
 from streams.windowed.definition import SLACK_MS, Definition, Ints, Keys, Mask, Series, Window
 
@@ -97,7 +96,8 @@ def look_up(
 ) -> Columns:
     """The windowed features of a batch with ``event_time`` (ms) and the task's features.
 
-    newest: by kind of series (`Of`), the newest time of the source that is furthest ahead.
+    newest: by kind of series (`Of`), the newest time of the source that is furthest ahead; none
+    for a kind of which nothing counted yet.
     """
     times = np.asarray(columns["event_time"].values, np.int64)
     keys: dict[tuple[str, ...], Keys] = {}
@@ -118,7 +118,7 @@ def look_up(
         for kept in (
             keys[series.by].valid,
             ends[clock][1],
-            _kept(definition, window, series, times, newest.get(series.of, NEVER)),
+            _kept(definition, window, series, times, newest.get(series.of)),
         ):
             column = _without(column, kept)
         found[prefix + window.name] = column
@@ -133,12 +133,14 @@ def _ends(clock: Lookup, series: Series, times: Ints) -> tuple[Ints, Mask | None
 
 
 def _kept(
-    definition: Definition, window: Window, series: Series, times: Ints, newest: int
+    definition: Definition, window: Window, series: Series, times: Ints, newest: int | None
 ) -> Mask | None:
     """Rows whose windows are kept whole, however old they may be; None where all are.
 
-    newest: what the stream has come to, ms.
+    newest: what the stream has come to, ms; None before anything.
     """
+    if newest is None:
+        return None
     longest = SLACK_MS + (window.buckets + 1) * series.every_ms
     oldest = newest - definition.kept_ms[window.series] + longest
     if not len(times) or int(times.min()) >= oldest:

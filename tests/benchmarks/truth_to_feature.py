@@ -204,9 +204,7 @@ class _Served:
         return found
 
 
-def _ask_until_all_count(
-    bench: Bench, reader: Reader, places: dict[int, tuple[int, int]]
-) -> None:
+def _ask_until_all_count(bench: Bench, reader: Reader, places: dict[int, tuple[int, int]]) -> None:
     wanted: dict[int, int] = defaultdict(int)
     for partition, offset in places.values():
         wanted[partition] = max(wanted[partition], offset + 1)
@@ -238,7 +236,9 @@ def _spread(seconds: Floats) -> dict[str, float]:
     if missing:
         raise RuntimeError(f"{missing} truths were never counted by a prediction")
     quantiles = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
-    return {name: round(1000 * float(np.percentile(seconds, q)), 1) for name, q in quantiles.items()}
+    return {
+        name: round(1000 * float(np.percentile(seconds, q)), 1) for name, q in quantiles.items()
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

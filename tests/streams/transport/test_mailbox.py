@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from streams.transport.batch import RecordBatch, columns_of
-from streams.transport.mailbox import WORTH, Mailbox
+from streams.transport.mailbox import WORTH, Mailbox, Patience
 
-WHOLE, PATIENT, PLAIN = "t.requests", "t.truth", "t.models"
-MOST, GATHER_S = 10, 0.5
+WHOLE, SLOW, QUICK, PLAIN = "t.requests", "t.metrics", "t.truth", "t.models"
+MOST = 10
+PATIENCE = {
+    SLOW: Patience(gather_s=0.5, linger_s=0.1),
+    QUICK: Patience(gather_s=0.125, linger_s=0.1, lead_s=0.25),
+}
+LONGEST_S = 0.5
 
 
 class Message:
@@ -46,7 +51,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.mailbox = Mailbox({WHOLE}, {PATIENT}, MOST, GATHER_S, lambda: self.now)
+        self.mailbox = Mailbox({WHOLE}, PATIENCE, MOST, lambda: self.now)
         self.next: dict[tuple[str, int], int] = {}
         self.waiting: dict[tuple[str, int], list[int]] = {}
         self.since: dict[tuple[str, int], float] = {}
@@ -54,7 +59,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         places=st.lists(
-            st.tuples(st.sampled_from([WHOLE, PATIENT, PLAIN]), st.integers(0, 2)), max_size=8
+            st.tuples(st.sampled_from([WHOLE, SLOW, QUICK, PLAIN]), st.integers(0, 2)), max_size=8
         ),
         committing=st.booleans(),
     )
@@ -82,12 +87,14 @@ class Machine(RuleBasedStateMachine):
         busy = {self.key(batch) for batch in self.at_work}
         for batch in taken:
             # A few records wait for the end of a commit; nobody waits for the patient ones.
-            assert batch.topic == PATIENT or not committing
+            assert batch.topic in PATIENCE or not committing
             assert self.key(batch) not in busy
             busy.add(self.key(batch))
+            before = dict(self.since)
             self.check(batch)
+            self.check_turn(batch, before)
         self.at_work += taken
-        assert sum(batch.topic == PATIENT for batch in self.at_work) <= 1
+        assert sum(batch.topic in PATIENCE for batch in self.at_work) <= 1
 
     def check(self, batch: RecordBatch) -> None:
         assert 0 < len(batch) <= MOST
@@ -103,13 +110,29 @@ class Machine(RuleBasedStateMachine):
             assert batch.headers.get(position) == headers
             seen[place] = offset + 1
         assert batch.next_offsets == seen
-        if batch.topic == PATIENT:
+        if batch.topic in PATIENCE:
             waited = self.now - self.since[batch.tp]
             whole = len(batch) + len(self.waiting[batch.tp]) >= MOST
-            assert whole or waited >= GATHER_S
+            assert whole or waited >= PATIENCE[batch.topic].gather_s
             self.since[batch.tp] = self.now
         if batch.topic != WHOLE:
             assert len(seen) == 1
+
+    def check_turn(self, batch: RecordBatch, since: dict[tuple[str, int], float]) -> None:
+        """None that is due has waited longer, whatever its lead; the others have waited less."""
+        if batch.topic not in PATIENCE:
+            return
+
+        def turn(place: tuple[str, int]) -> float:
+            patience = PATIENCE[place[0]]
+            return since[place] + patience.gather_s - patience.lead_s
+
+        for place, queue in self.waiting.items():
+            patience = PATIENCE.get(place[0])
+            if patience is None or not queue or place == batch.tp:
+                continue
+            if self.now >= since[place] + patience.gather_s:
+                assert turn(batch.tp) <= turn(place)
 
     @staticmethod
     def key(batch: RecordBatch) -> object:
@@ -122,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         self.at_work.remove(batch)
         self.mailbox.done(batch)
 
-    @rule(seconds=st.sampled_from([0.0, 0.1, GATHER_S]))
+    @rule(seconds=st.sampled_from([0.0, 0.125, LONGEST_S]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
@@ -142,16 +165,16 @@ class Machine(RuleBasedStateMachine):
             place
             for place, queue in self.waiting.items()
             if queue and (place[0] if place[0] == WHOLE else place) not in busy
-            if place[0] != PATIENT or all(batch.topic != PATIENT for batch in self.at_work)
+            if place[0] not in PATIENCE or all(b.topic not in PATIENCE for b in self.at_work)
         ]
-        assert (self.mailbox.wait_s() <= GATHER_S) == bool(idle)
+        assert (self.mailbox.wait_s() <= LONGEST_S) == bool(idle)
 
 
 TestMailbox = Machine.TestCase
 
 
 def test_many_records_do_not_wait_for_the_end_of_a_commit() -> None:
-    mailbox = Mailbox({WHOLE}, {PATIENT}, 10 * WORTH, GATHER_S, lambda: 0.0)
+    mailbox = Mailbox({WHOLE}, PATIENCE, 10 * WORTH, lambda: 0.0)
     first = [Message(WHOLE, i % 3, i) for i in range(WORTH - 1)]
     mailbox.put(*columns_of(first, 1, {WHOLE}))
     assert mailbox.take(committing=True) == []

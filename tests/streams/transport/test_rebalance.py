@@ -53,7 +53,7 @@ def consumer() -> Any:
         batch_max=10,
         delivery=SimpleNamespace(committing=False),
     )
-    made._mailbox = Mailbox(set(), set(), 10, 0.1, lambda: 0.0)
+    made._mailbox = Mailbox(set(), {}, 10, lambda: 0.0)
     made._slot = threading.Condition()
     made._stopping = threading.Event()
     made._stopping.set()  # a pause between two fetches is over at once
@@ -115,7 +115,7 @@ def test_the_result_of_an_assignment_that_is_over_is_not_committed() -> None:
             "group",
             "id",
             {PLAIN: 1},
-            (),
+            {},
             lambda one: one.generation == current["generation"],
             worked_on.append,
             lambda _: None,

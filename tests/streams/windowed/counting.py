@@ -13,7 +13,7 @@ from schemas.columns import Columns
 from streams.codecs import codecs
 from streams.store import Stores
 from streams.task import Task, Windowed
-from streams.transport.batch import Output
+from streams.transport.batch import Output, RecordBatch, joined
 from streams.windowed.agent import Cells
 from streams.windowed.definition import Definition
 from streams.windowed.table import Snapshot, Table
@@ -65,6 +65,8 @@ class Counting:
         self.definition = Definition(task)
         self.codecs = codecs(task)
         self.records: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        self.taken: list[RecordBatch] = []
+        self.gaps: dict[tuple[str, int], int] = {}
         self.outputs: list[Output] = []
         self.begin()
 
@@ -79,9 +81,7 @@ class Counting:
         self.stores.close()
         self.begin()
 
-    def take(
-        self, topic: str, partition: int, records: Sequence[dict[str, Any]], publish: bool = True
-    ) -> list[Output]:
+    def take(self, topic: str, partition: int, records: Sequence[dict[str, Any]]) -> list[Output]:
         """One batch; what it publishes."""
         before = self.records.setdefault((topic, partition), [])
         codec = self.codecs[topic.rstrip("s")]
@@ -91,19 +91,50 @@ class Counting:
             first=len(before),
             partition=partition,
         )
+        batch.offsets += self.gaps.get((topic, partition), 0)
         before += records
+        self.taken.append(batch)
+        outputs = self._count(batch)
+        self.outputs += outputs
+        return outputs
+
+    def _count(self, batch: RecordBatch) -> list[Output]:
         result = self.cells(batch)
         assert result.after_commit is not None
         result.after_commit()
-        if publish:
-            self.outputs += result.outputs
         return result.outputs
+
+    def marker(self) -> None:
+        """A transaction's end takes an offset in every partition."""
+        for place in self.records:
+            self.gaps[place] = self.gaps.get(place, 0) + 1
+
+    def lose_the_disk(self, folder: Path) -> None:
+        """Another worker, which replays all records in other batches and publishes none of it."""
+        self.cells.close()
+        self.stores.close()
+        self.folder = folder
+        self.begin()
+        self.cells.close()
+        places: dict[tuple[str, int], list[RecordBatch]] = {}
+        for batch in self.taken:
+            places.setdefault(batch.tp, []).append(batch)
+        for batches in places.values():
+            assert self._count(joined(batches)) == []
+        for partition in range(self.task.partitions):
+            self.cells.open(partition)
 
     def table(self, compacted: bool = False) -> Table:
         """What a worker knows that has read the topic from its start."""
         table = Table(self.definition)
         feed(table, self, self.outputs, compacted)
         return table
+
+    def updates(self, outputs: Sequence[Output]) -> list[dict[str, Any]]:
+        """The records of the features' topic."""
+        codec = self.codecs["feature_update"]
+        topic = f"{self.task.name}.features"
+        return [codec.read(v) for output in outputs if output.topic == topic for v in output.values]
 
     def requests(self, records: Sequence[dict[str, Any]]) -> Columns:
         codec = self.codecs["prediction"]
@@ -132,8 +163,5 @@ def feed(
     if compacted:
         last = {key: i for i, (key, _) in enumerate(records)}
         records = [records[i] for i in sorted(last.values())]
-    values = [value for _, value in records if value is not None]
-    if values:
-        decoded = counting.codecs["cell"].decode(values)
-        assert not decoded.failures
-        table.take(decoded.columns)
+    for _, value in records:
+        table.take(counting.codecs["feature_update"].read(value))

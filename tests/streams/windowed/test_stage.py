@@ -6,10 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.verify.features import Logged, Source, check
+from streams.windowed import agent, ring
 from streams.windowed.declare import Of
 from streams.windowed.definition import AHEAD_MS, SLACK_MS
 from streams.windowed.table import AS_OF, Table
@@ -112,8 +115,6 @@ def differences(
     counting: Counting, as_of: tuple[int, ...], requests: list[Any], found: list[list[Any]]
 ) -> list[str]:
     """What ``weir verify features`` says of these values."""
-    import numpy as np
-
     names = [windowed.name for windowed in counting.task.windowed]
     logged = [
         {**request, "features": {**request["features"], **dict(zip(names, row, strict=True))}}
@@ -172,9 +173,24 @@ def test_corrections_weak_labels_and_times_to_come_do_not_count(tmp_path: Path) 
     assert row == [1.0, 1.0, 1.0, 3.0]
 
 
-def test_a_part_of_a_batch_is_not_shown(tmp_path: Path) -> None:
+def test_a_batch_is_one_record_that_says_how_far_it_goes(tmp_path: Path) -> None:
+    counting = Counting(tmp_path)
+    outputs = counting.take("outcomes", 0, [known(START), known(START + GRID, False)])
+    (update,) = counting.updates(outputs)
+    assert (update["through"], update["newest"]) == (2, START + GRID)
+    assert len(update["keys"]) == 6  # two spans of three series
+    # Nothing that counts: the offset goes on, so that nobody waits for it.
+    (update,) = counting.updates(counting.take("outcomes", 0, [known(START, label="weak")]))
+    assert (update["through"], update["keys"]) == (3, [])
+    (update,) = counting.updates(counting.take("outcomes", 1, [known(START, label="weak")]))
+    assert (update["through"], update["newest"]) == (1, None)
+
+
+def test_a_part_of_a_batch_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "MOST_CELLS", 2)
     counting = Counting(tmp_path)
     first, last = counting.take("outcomes", 0, [known(START)])
+    assert {first.keys[0], last.keys[0]} == {first.keys[0], (first.keys[0] or b"") + b".1"}
     table = Table(counting.definition)
     feed(table, counting, [first])
     before = table.snapshot()
@@ -185,15 +201,18 @@ def test_a_part_of_a_batch_is_not_shown(tmp_path: Path) -> None:
     assert table.snapshot().as_of == (1, 0, 0, 0)
 
 
-def test_cells_are_taken_back_when_no_window_can_hold_them(tmp_path: Path) -> None:
+def test_cells_leave_when_no_window_can_hold_them(tmp_path: Path) -> None:
     counting = Counting(tmp_path)
     counting.take("outcomes", 0, [known(START)])
-    outputs = counting.take("outcomes", 0, [known(START + 4 * SLACK_MS)])
-    gone = [key for o in outputs for key, value in zip(o.keys, o.values, strict=True) if not value]
-    assert len(gone) == 3
-    assert {key for output in counting.outputs[:2] for key in output.keys} == set(gone)
     store = counting.stores.get(counting.cells.stage, 0)
     assert len(store.scan(b"c", b"d")) == 3
+    # Once round all homes.
+    counting.records["outcomes", 0] += [known(START)] * ring.REFRESHED
+    outputs = counting.take("outcomes", 0, [known(START + 4 * SLACK_MS)])
+    assert len(store.scan(b"c", b"d")) == 3
+    assert {end for update in counting.updates(outputs) for end in update["bucket_ends"]} == {
+        START + 4 * SLACK_MS + GRID
+    }
     table = counting.table()
     assert counting.values(table.snapshot(), [asked(START + GRID)])[0][0] is None
 
@@ -211,13 +230,22 @@ def test_what_was_replayed_and_never_published_is_published_whole(tmp_path: Path
 
 def test_records_of_another_definition_are_not_read(tmp_path: Path) -> None:
     counting = Counting(tmp_path)
-    counting.take("outcomes", 0, [known(START)])
-    values = [v for output in counting.outputs for v in output.values if v is not None]
-    columns = counting.codecs["cell"].decode(values).columns
-    columns["definition"].values[:] = "00000000"
+    (update,) = counting.updates(counting.take("outcomes", 0, [known(START)]))
     table = Table(counting.definition)
-    table.take(columns)
+    table.take({**update, "definition": "00000000"})
+    table.take({**update, "source": "binary_task.outcomes/9"})
     assert table.snapshot().as_of == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("wrong", [{"counts": [1]}, {"series_names": ["a", "b", "c"]}])
+def test_a_record_that_cannot_be_is_refused_whole(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    counting = Counting(tmp_path)
+    (update,) = counting.updates(counting.take("outcomes", 0, [known(START)]))
+    table = Table(counting.definition)
+    with pytest.raises(ValueError, match="sums"):
+        table.take({**update, **wrong})
+    table.take(update)
+    assert table.snapshot().as_of == (1, 0, 0, 0)
 
 
 def test_a_prediction_says_as_of_what_its_values_are(tmp_path: Path) -> None:
