@@ -201,16 +201,10 @@ class Following:
                 self._frontier.counted(message.partition(), message.offset() + 1)
 
     def _take_features(self, messages: Sequence[Message]) -> None:
-        values = [value for message in messages if (value := message.value()) is not None]
-        columns = self._codecs["features"].decode(values).columns
-        through = columns["through"]
-        rows = range(len(through.values))
-        for row in rows:
-            if through.valid is not None and not through.valid[row]:
-                continue
-            topic, _, partition = str(columns["source"].values[row]).rpartition("/")
-            if topic == self._outcomes:
-                self._frontier.counted(int(partition), int(through.values[row]))
+        for record in self._read("features", messages):
+            topic, _, partition = record["source"].rpartition("/")
+            if topic == self._outcomes and record["through"] is not None:
+                self._frontier.counted(int(partition), record["through"])
 
     def _take_retrain(self, messages: Sequence[Message]) -> None:
         for record in self._read("retrain", messages):

@@ -25,6 +25,8 @@ from streams.training.run import Run
 from streams.training.runtime import with_runtime
 from streams.training.train import Trained, train
 from streams.version import Version
+from streams.windowed.definition import Definition
+from streams.windowed.history import seed
 
 log = structlog.get_logger("trainer")
 
@@ -63,7 +65,8 @@ def work_on(shop: Workshop, event: Event) -> str:
 
     Every step may be repeated. A crash after step 1 to 4 leaves what was fitted, and at most a
     bundle that nothing names; the event is worked on again, on the same rows and beside the same
-    champion, and gives the same version. After step 5 the version is recorded, and the repeated
+    champion, and gives the same version. So does one after step 5, whose records would be the same.
+    After step 6 the version is recorded, and the repeated
     event ends at step 1.
     """
     run = Journalled(shop.home, event.event_id, shop.progress, shop.stop)
@@ -71,7 +74,7 @@ def work_on(shop: Workshop, event: Event) -> str:
     roles = shop.roles()
     known = roles.of_event(event.event_id) is not None
     answer = "known" if known else _answer(shop, event, roles, run)
-    # 6. Nobody goes on with it: what was kept for that goes.
+    # 7. Nobody goes on with it: what was kept for that goes.
     run.answered()
     return answer
 
@@ -94,7 +97,14 @@ def _answer(shop: Workshop, event: Event, roles: Roles, run: Run) -> str:
             facts |= {"version": info.id, "sha256": info.sha256}
     except UnsafeFile as error:
         return _refuse(shop, event, str(error))
-    # 5. The record, which puts a champion in service.
+    # 5. What the history says of windowed features, which the first version is served with.
+    if event.trigger == FIRST and shop.task.windowed and shop.task.history is not None:
+        with run.step("features", 0.985) as facts:
+            records = list(seed(Definition(shop.task), shop.task.history()))
+            for key, update in records:
+                shop.publisher.publish("features", key, update)
+            facts |= {"records": len(records)}
+    # 6. The record, which puts a champion in service.
     record = _record(shop, roles, event, trained, info)
     with run.step("register", 0.99) as facts:
         shop.publisher.publish("models", record.version, record.record())

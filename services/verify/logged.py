@@ -16,7 +16,10 @@ from services.verify.features import Logged, Report, Source, check
 from services.verify.reading import Place, ends, read_records
 from streams.codecs import codecs
 from streams.task import Task
+from streams.windowed.declare import Of
 from streams.windowed.definition import SLACK_MS, Definition, Ints
+from streams.windowed.history import Past
+from streams.windowed.history import parts as past_parts
 from streams.windowed.table import AS_OF
 
 Parts = defaultdict[Place, list[tuple[Ints, Columns]]]
@@ -53,6 +56,9 @@ def verify(task: Task, home: Path, kafka: Mapping[str, Any]) -> Report:
             sources[f"{topic}/{partition}"] = Source.of(
                 kind, columns, offsets, SLACK_MS, side.whole(place)
             )
+    past = past_parts(definition, task.history()) if task.history is not None else {}
+    for source, kind in definition.history_sources.items():
+        sources[source] = _of_past(kind, past.get(source))
     whole = [part for parts in predictions.values() for part in parts]
     return check(definition, sources, _logged(_joined(whole, asked.empty())[1], definition))
 
@@ -105,11 +111,21 @@ def _concatenated(columns: Sequence[Column]) -> Column:
     return Column(values, np.concatenate(valid))
 
 
+def _of_past(kind: Of, past: Past | None) -> Source:
+    """The task's history as a source; its rows count from the first on."""
+    if past is None:
+        return Source(kind, np.zeros(0, np.int64), np.zeros(0, np.int64), {})
+    return Source(kind, np.arange(len(past.times)), past.times, past.columns)
+
+
 def _logged(columns: Columns, definition: Definition) -> Logged:
     """The predictions that say what their windowed features had counted."""
     marks, at = np.unique(columns[AS_OF].values.astype(str), return_inverse=True)
     split = [mark.split(",") for mark in marks.tolist()]
     n = len(definition.sources)
+    # What was served before Weir counted the history says nothing of it.
+    none = ["0"] * len(definition.history_sources)
+    split = [parts + none if len(parts) + len(none) == n else parts for parts in split]
     fit = np.array([len(parts) == n and parts != [""] for parts in split], bool)
     offsets = np.array(
         [parts if ok else [0] * n for parts, ok in zip(split, fit, strict=True)], np.int64

@@ -8,8 +8,7 @@ changed, and some besides (`streams.windowed.ring`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
 
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
@@ -21,6 +20,7 @@ from streams.windowed import ring
 from streams.windowed.cells import Cell, Sum, sums
 from streams.windowed.declare import Of
 from streams.windowed.definition import Definition
+from streams.windowed.updates import Reached, updates
 
 STAGE = "windowed"
 
@@ -32,17 +32,6 @@ _HOME = struct.Struct(">H")
 _HEAD = struct.Struct(">HQ")  # a cell's key: the number of the series, the bucket's end
 _SUM = struct.Struct(">qq")
 _STATE = struct.Struct(">q?q")
-
-# Of a record, at most: keys may be long, and a topic's limit is 4 MiB.
-MOST_CELLS = 10_000
-MOST_KEY_BYTES = 1 << 20
-
-
-class Reached(NamedTuple):
-    """How far a source has come: the next offset, and the newest time of what counted."""
-
-    through: int
-    newest: int | None
 
 
 class Cells:
@@ -149,47 +138,10 @@ class Cells:
         """
         source = f"{batch.topic}/{batch.partition}"
         place = f"{self._definition.id}|{source}|{ring.slot(before.through, now.through)}"
-        ordered = sorted(cells.items(), key=lambda item: item[0].series)
-        parts = list(_parts(ordered))
-        outputs = []
-        for number, part in enumerate(parts):
-            last = number == len(parts) - 1
-            record = self._record(part, source, now if last else Reached(0, None), last)
-            key = (f"{place}.{number}" if number else place).encode()
-            outputs.append(Output(self._topic, [key], [self._update.write(record)]))
-        return outputs
-
-    def _record(
-        self, cells: list[tuple[Cell, Sum]], source: str, now: Reached, last: bool
-    ) -> dict[str, Any]:
-        numbers = sorted({cell.series for cell, _ in cells})
-        place = {number: i for i, number in enumerate(numbers)}
-        return {
-            "definition": self._definition.id,
-            "source": source,
-            "through": now.through if last else None,
-            "newest": now.newest,
-            "series_names": [self._definition.series[number].name for number in numbers],
-            "sum_series": [place[cell.series] for cell, _ in cells],
-            "keys": [cell.key for cell, _ in cells],
-            "bucket_ends": [cell.end for cell, _ in cells],
-            "counts": [sum_.records for _, sum_ in cells],
-            "totals": [sum_.total for _, sum_ in cells],
-        }
-
-
-def _parts(cells: list[tuple[Cell, Sum]]) -> Iterator[list[tuple[Cell, Sum]]]:
-    """Cells in parts that fit into a record; one part where there are none."""
-    part: list[tuple[Cell, Sum]] = []
-    size = 0
-    for item in cells:
-        length = len(item[0].key.encode())
-        if part and (len(part) == MOST_CELLS or size + length > MOST_KEY_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += length
-    yield part
+        return [
+            Output(self._topic, [key.encode()], [self._update.write(record)])
+            for key, record in updates(self._definition, place, source, cells, now)
+        ]
 
 
 def _reached(store: Store, kind: Of) -> Reached:

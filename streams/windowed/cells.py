@@ -84,16 +84,31 @@ def sums(
     first = found.times[0] if newest is None else np.int64(newest)
     before = np.maximum.accumulate(np.append(first, found.times))
     taken = {path: column.take(found.rows) for path, column in columns.items()}
+    return grouped(definition, kind, taken, found.times, found.truths, before[:-1]), int(before[-1])
+
+
+def grouped(
+    definition: Definition,
+    kind: Of,
+    columns: Columns,
+    times: Ints,
+    truths: npt.NDArray[np.generic] | None,
+    newest: Ints,
+) -> dict[Cell, Sum]:
+    """The sums of rows that count, by cell; those that are out of date by ``newest`` add nothing.
+
+    newest: int64 (n,) or (1,), the time that the source had come to before each row, in ms.
+    """
     added: dict[Cell, Sum] = {}
     for i, series in definition.of(kind):
-        valid = found.times >= before[:-1] - definition.kept_ms[i]
-        units = np.zeros(len(found.rows), np.int64)
-        if found.truths is not None:
-            units, fit = definition.units(series, found.truths)
+        valid = times >= newest - definition.kept_ms[i]
+        units = np.zeros(len(times), np.int64)
+        if truths is not None:
+            units, fit = definition.units(series, truths)
             valid &= fit
-        keys = definition.keys(series, taken)
-        added.update(_group(i, series, keys, valid, found.times, units))
-    return added, int(before[-1])
+        keys = definition.keys(series, columns)
+        added.update(_group(i, series, keys, valid, times, units))
+    return added
 
 
 def _group(

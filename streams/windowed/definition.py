@@ -36,6 +36,8 @@ MOST_UNITS = 1 << 52
 _FORMAT = 2
 """How sums are stored and published. With another one they are made anew from the topics, and the
 records of before are left alone."""
+HISTORY = "history"
+"""Sources that are no topic: the task's history, ``history/truth`` and ``history/requests``."""
 BETWEEN = "\x1f"
 """Separates the values of a key of several features."""
 
@@ -143,12 +145,29 @@ class Definition:
 
     @cached_property
     def sources(self) -> list[str]:
-        """Each partition that is counted, ``flight_delay.outcomes/0``, …; as-of marks go by it."""
-        return [
+        """What is counted: each partition, ``flight_delay.outcomes/0``, …, then the history.
+
+        As-of marks go by it.
+        """
+        partitions = [
             f"{topic}/{partition}"
             for topic in self.topics
             for partition in range(self.task.partitions)
         ]
+        return [*partitions, *self.history_sources]
+
+    @cached_property
+    def history_sources(self) -> dict[str, Of]:
+        """The parts of the task's history that are counted, and as what; none without a history."""
+        if self.task.history is None:
+            return {}
+        return {f"{HISTORY}/{of}": of for of in self.topics.values()}
+
+    def kind_of(self, source: str) -> Of:
+        """What a source is counted as."""
+        if source in self.history_sources:
+            return self.history_sources[source]
+        return self.topics[source.rpartition("/")[0]]
 
     def of(self, kind: Of) -> list[tuple[int, Series]]:
         """The series of a kind, with their positions."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from schemas.columns import Column
+from schemas.columns import Column, Columns
 from streams.frame import columns_of
 from streams.task import Task
+from streams.windowed.cells import grouped
 from streams.windowed.declare import ENTITY
 from streams.windowed.definition import Definition, Ints
+from streams.windowed.updates import Reached, updates
 from streams.windowed.window import of_history
 
 EVENT_TIME, KNOWN_AT = "event_time", "known_at"
@@ -24,27 +30,18 @@ def with_windowed(task: Task, history: pd.DataFrame) -> pd.DataFrame:
     definition = Definition(task)
     if not definition or all(one.name in history for one in task.windowed):
         return history
-    of_truths = any(series.of == "truth" for series in definition.series)
-    needed = [EVENT_TIME, *([KNOWN_AT, task.target.name] if of_truths else [])]
-    if any(ENTITY in series.by for series in definition.series):
-        needed.append(ENTITY)
-    missing = [name for name in needed if name not in history]
-    if missing:
+    if missing := _missing(definition, history):
         raise ValueError(
             f"the task's history has no column {', '.join(missing)}, which its windowed features "
             "need"
         )
-    columns = columns_of(task.features, history, prefix="")
-    if ENTITY in history and ENTITY not in columns:
-        entities = history[ENTITY]
-        valid = entities.notna().to_numpy(bool)
-        columns[ENTITY] = Column(entities.astype(object).to_numpy(object), valid)
+    known = "truth" in definition.topics.values()
     found = of_history(
         definition,
-        columns,
+        _columns(definition, history, prefix=""),
         _millis(history[EVENT_TIME]),
-        _millis(history[KNOWN_AT]) if of_truths else None,
-        history[task.target.name].to_numpy() if of_truths else np.zeros(0),
+        _millis(history[KNOWN_AT]) if known else None,
+        history[task.target.name].to_numpy() if known else np.zeros(0),
     )
     values = {}
     for windowed in task.windowed:
@@ -56,6 +53,71 @@ def with_windowed(task: Task, history: pd.DataFrame) -> pd.DataFrame:
             numbers if column.valid is None else np.where(column.valid, numbers, np.nan)
         )
     return history.assign(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What one part of a history has to count. times: int64 (n,), ms. columns: the features' and,
+    of truths, ``truth``."""
+
+    times: Ints
+    columns: Columns
+
+
+def parts(definition: Definition, history: pd.DataFrame) -> dict[str, Past]:
+    """A history's rows as the sources that they are counted as, by name.
+
+    Empty where the history lacks a column for it: one that brings its windowed features itself may.
+    """
+    if not definition.history_sources or _missing(definition, history):
+        return {}
+    columns = _columns(definition, history, prefix="features.")
+    truth = Column(history[definition.task.target.name].to_numpy())
+    found = {}
+    for source, kind in definition.history_sources.items():
+        if kind == "truth":
+            found[source] = Past(_millis(history[KNOWN_AT]), {**columns, "truth": truth})
+        else:
+            found[source] = Past(_millis(history[EVENT_TIME]), columns)
+    return found
+
+
+def seed(definition: Definition, history: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of ``<task>.features`` that a history makes, each with its key, in order.
+
+    With them the first version is served by the windows that it was trained on, and not by windows
+    that begin with the stream. They are the same whenever they are made, and what they hold leaves
+    the windows as anything does that is old.
+    """
+    for source, past in parts(definition, history).items():
+        if not len(past.times):
+            continue
+        newest = int(past.times.max())
+        truths = past.columns["truth"].values if "truth" in past.columns else None
+        kind = definition.kind_of(source)
+        cells = grouped(
+            definition, kind, past.columns, past.times, truths, np.array([newest], np.int64)
+        )
+        now = Reached(len(past.times), newest)
+        yield from updates(definition, f"{definition.id}|{source}", source, cells, now)
+
+
+def _missing(definition: Definition, history: pd.DataFrame) -> list[str]:
+    needed = [EVENT_TIME]
+    if "truth" in definition.topics.values():
+        needed += [KNOWN_AT, definition.task.target.name]
+    if any(ENTITY in series.by for series in definition.series):
+        needed.append(ENTITY)
+    return [name for name in needed if name not in history]
+
+
+def _columns(definition: Definition, history: pd.DataFrame, prefix: str) -> Columns:
+    columns = columns_of(definition.task.features, history, prefix=prefix)
+    if ENTITY in history and ENTITY not in columns:
+        entities = history[ENTITY]
+        valid = entities.notna().to_numpy(bool)
+        columns[ENTITY] = Column(entities.astype(object).to_numpy(object), valid)
+    return columns
 
 
 def _millis(times: pd.Series) -> Ints:

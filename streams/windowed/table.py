@@ -112,7 +112,7 @@ class Table:
     def _newest_by_kind(self) -> dict[str, int]:
         newest: dict[str, int] = {}
         for source, i in self._sources.items():
-            kind = self._definition.topics[source.rpartition("/")[0]]
+            kind = self._definition.kind_of(source)
             later = _later(newest.get(kind), self._reached[i])
             if later is not None:
                 newest[kind] = later

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.columns import Column
+from streams.codecs import codecs
+from streams.frame import columns_of
 from streams.task import Task, Windowed
 from streams.training.data import prepare
 from streams.training.errors import DataError
-from streams.windowed.history import with_windowed
+from streams.windowed.definition import Definition
+from streams.windowed.history import seed, with_windowed
+from streams.windowed.table import Table
 from tests.streams.tasks import START, task_of
 
 MINUTE = timedelta(minutes=1)
@@ -100,3 +106,45 @@ def test_values_that_were_logged_are_trained_on_as_they_are() -> None:
     frame = prepare(one, logged).frame
     assert set(frame["made"]) == {0.125}
     assert set(frame["asked"]) == {3.0}
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_first_requests_are_served_by_the_windows_of_the_history(
+    kind: str, data: st.DataObject
+) -> None:
+    """What a request after the history gets is what training would have made of its row."""
+    row = st.tuples(
+        *(st.integers(0, 90), st.integers(1, 60), TRUTHS[kind], st.sampled_from(["x", "y"])),
+        *(st.sampled_from([1, 2, None]), st.sampled_from([True, False, None])),
+    )
+    one = task(kind)
+    rows = data.draw(st.lists(row, min_size=1, max_size=25))
+    truth = rows[0][2]
+    asked = table_of(one, [(150 + data.draw(st.integers(0, 40)), 1, truth, "x", 1, True)])
+    history = table_of(one, rows)
+    one = replace(one, history=lambda: history)
+    definition, table = Definition(one), Table(Definition(one))
+    codec = codecs(one)["feature_update"]
+    records = list(seed(definition, history))
+    assert len({key for key, _ in records}) == len(records)
+    for _, record in records:
+        table.take(codec.read(codec.write(record)))
+    snapshot = table.snapshot()
+    assert snapshot.as_of[-2:] == (len(rows), len(rows))
+    columns = columns_of(one.features, asked)
+    columns["event_time"] = Column(asked["event_time"].to_numpy("datetime64[ms]").astype(np.int64))
+    served = snapshot.columns(columns, 1)
+    wanted = with_windowed(one, pd.concat([history, asked], ignore_index=True)).iloc[-1]
+    for name in ("made", "asked"):
+        column = served[f"features.{name}"]
+        found = column.values[0] if column.valid is None or column.valid[0] else np.nan
+        np.testing.assert_array_equal(found, wanted[name])
+
+
+def test_a_history_that_brings_its_windowed_features_itself_seeds_nothing() -> None:
+    one = task("binary")
+    table = table_of(one, [(i, 5, True, "x", 1, True) for i in range(3)]).drop(columns="known_at")
+    one = replace(one, history=lambda: table)
+    assert list(seed(Definition(one), table)) == []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.verify.features import Logged, Source, check
-from streams.windowed import agent, ring
+from streams.windowed import ring, updates
 from streams.windowed.declare import Of
 from streams.windowed.definition import AHEAD_MS, SLACK_MS
 from streams.windowed.table import AS_OF, Table
@@ -187,7 +187,7 @@ def test_a_batch_is_one_record_that_says_how_far_it_goes(tmp_path: Path) -> None
 
 
 def test_a_part_of_a_batch_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "MOST_CELLS", 2)
+    monkeypatch.setattr(updates, "MOST_CELLS", 2)
     counting = Counting(tmp_path)
     first, last = counting.take("outcomes", 0, [known(START)])
     assert {first.keys[0], last.keys[0]} == {first.keys[0], (first.keys[0] or b"") + b".1"}
