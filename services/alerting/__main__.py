@@ -53,7 +53,7 @@ def main() -> int:
         "worker": f"{contract.task}-worker",
         "sink": SinkSettings().group_of(contract.task),
     }
-    watch = Watch(settings, contract, Lags(settings.librdkafka(), groups), stop)
+    watch = Watch(settings, contract, Lags(settings.librdkafka(), contract.task, groups), stop)
     senders: list[Sender] = []
     port = serve_observability(settings.health_port, lambda: _health(watch, senders))
     log.info(

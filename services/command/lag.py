@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     TopicPartition,
@@ -18,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from services.command.output import CommandError
 from services.command.reading import read_from, reader
 from services.deployment import answers
+from services.groups import GroupOffsets, Place, places_of
 
 TIMEOUT_S = 30
 MOST_READ = 200
@@ -25,9 +25,6 @@ MOST_READ = 200
 
 What a group that keeps up leaves behind is a few markers of transactions; a longer gap is mostly
 records, and to read it would cost what the group itself has yet to do."""
-
-Place = tuple[str, int]
-"""Topic and partition."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,8 @@ def lags(kafka: Mapping[str, Any], task: str) -> dict[str, dict[str, Any]]:
     try:
         listed = client.list_consumer_groups(request_timeout=TIMEOUT_S).result().valid
         names = sorted(g.group_id for g in listed if g.group_id.startswith(f"{task}-"))
-        groups = {name: _group(client, name) for name in names}
+        places = places_of(client, task, TIMEOUT_S)
+        groups = {name: _group(client, kafka, name, places) for name in names}
         ends = _ends(client, {place for group in groups.values() for place in group.committed})
     except KafkaException as error:
         raise CommandError(f"the broker does not tell: {error.args[0].str()}") from error
@@ -61,15 +59,15 @@ def lags(kafka: Mapping[str, Any], task: str) -> dict[str, dict[str, Any]]:
     return {name: _lag(group, task, ends, offsets) for name, group in groups.items()}
 
 
-def _group(client: AdminClient, group: str) -> Group:
+def _group(
+    client: AdminClient, kafka: Mapping[str, Any], group: str, places: Sequence[Place]
+) -> Group:
     described = client.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
-    answer = client.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=TIMEOUT_S
-    )
-    committed = {
-        (o.topic, o.partition): max(0, o.offset)
-        for o in answer[group].result().topic_partitions or []
-    }
+    offsets = GroupOffsets(kafka, group)
+    try:
+        committed = offsets.committed(places, TIMEOUT_S)
+    finally:
+        offsets.close()
     members = 0 if described.state == ConsumerGroupState.EMPTY else len(described.members)
     return Group(members, committed)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.topics import TOPICS
+from services.groups import GroupOffsets
 from streams.task import Task
 
 TIMEOUT_S = 2
@@ -30,7 +31,7 @@ class Backlog:
     ) -> None:
         """The worker of ``task``, and the topics to look at."""
         self._admin = AdminClient({"log_level": 0, **librdkafka})
-        self._group = f"{task.name}-worker"
+        self._group = GroupOffsets(librdkafka, f"{task.name}-worker")
         self._where = [
             (topic.topic(task.name), number)
             for topic in TOPICS
@@ -45,17 +46,9 @@ class Backlog:
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=TIMEOUT_S,
         )
-        committed = self._committed()
+        committed = self._group.committed(self._where, TIMEOUT_S)
         behind = 0
         for partition, end in ends.items():
             done = committed.get((partition.topic, partition.partition), 0)
             behind += max(0, end.result().offset - done)
         return behind
-
-    def _committed(self) -> dict[tuple[str, int], int]:
-        wanted: Sequence[TopicPartition] = [TopicPartition(*where) for where in self._where]
-        answer = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._group, list(wanted))], request_timeout=TIMEOUT_S
-        )
-        offsets = answer[self._group].result().topic_partitions
-        return {(o.topic, o.partition): max(0, o.offset) for o in offsets}

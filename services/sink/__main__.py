@@ -146,7 +146,7 @@ def _watch(settings: Settings, contract: Contract, group: str, stop: threading.E
         **settings.clickhouse(write=True), autogenerate_session_id=False
     )
     groups = {"worker": f"{contract.task}-worker", "sink": group}
-    collector = Collector(settings.home, Lags(settings.librdkafka(), groups))
+    collector = Collector(settings.home, Lags(settings.librdkafka(), contract.task, groups))
 
     def write(rows: Iterable[Row]) -> None:
         client.insert(TABLE, list(rows), column_names=COLUMNS, database=contract.task)

@@ -11,9 +11,10 @@ from typing import Any
 
 import psutil
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from services.groups import GroupOffsets, places_of
 from services.supervisor import read_run_state
 from services.watching.figures import Figures, Look, between, parse
 
@@ -107,9 +108,10 @@ class Lags:
     """How many records a task's consumer groups have yet to read, markers of transactions
     included, which are few."""
 
-    def __init__(self, kafka: Mapping[str, Any], groups: Mapping[str, str]) -> None:
+    def __init__(self, kafka: Mapping[str, Any], task: str, groups: Mapping[str, str]) -> None:
         self._client = AdminClient({**kafka, "log_level": 0})
-        self._groups = groups
+        self._task = task
+        self._groups = {process: GroupOffsets(kafka, group) for process, group in groups.items()}
 
     def __call__(self, process: str) -> int | None:
         """The lag of a process; None where it has no group or the broker does not answer."""
@@ -117,11 +119,8 @@ class Lags:
         if group is None:
             return None
         try:
-            asked = self._client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=BROKER_S
-            )
-            done = asked[group].result().topic_partitions or []
-            committed = {(one.topic, one.partition): max(one.offset, 0) for one in done}
+            places = places_of(self._client, self._task, BROKER_S)
+            committed = group.committed(places, BROKER_S)
             ends = self._client.list_offsets(
                 {TopicPartition(*place): OffsetSpec.latest() for place in committed},
                 isolation_level=IsolationLevel.READ_COMMITTED,
@@ -134,7 +133,7 @@ class Lags:
             lag: int = sum(max(0, gap) for gap in gaps)
             return lag
         except Exception as error:  # of many kinds, and no reason to end: a figure is missing
-            log.debug("lag not known", group=group, error=str(error)[:200])
+            log.debug("lag not known", process=process, error=str(error)[:200])
             return None
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from services.groups import GroupOffsets
 from streams.task import load_task
 from tests.benchmarks.join import BATCH, Traffic
 from tests.benchmarks.systems import REFERENCE, Running, Stage, System
@@ -89,7 +90,7 @@ class _Watch:
 
     def __init__(self, bootstrap: str, group: str, running: Running) -> None:
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._group = group
+        self._offsets = GroupOffsets({"bootstrap.servers": bootstrap}, group)
         self._running = running
         self._process = psutil.Process(running.children[0].pid)
         self.resident = 0
@@ -101,11 +102,8 @@ class _Watch:
         while True:
             self._running.check()
             self.resident = max(self.resident, self._process.memory_info().rss)
-            places = [TopicPartition(*place) for place in ends]
-            wanted = [ConsumerGroupTopicPartitions(self._group, places)]
-            (future,) = self._admin.list_consumer_group_offsets(wanted).values()
-            reached = future.result(30).topic_partitions
-            if all(one.offset >= ends[one.topic, one.partition] for one in reached):
+            reached = self._offsets.committed(ends, 30)
+            if all(reached.get(place, 0) >= end for place, end in ends.items()):
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the join did not come to the end in {TIMEOUT_S:.0f} s")
