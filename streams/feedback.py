@@ -11,7 +11,6 @@ from schemas.codec import Batch, Codec
 from schemas.columns import Columns
 from schemas.topics import BY_NAME, INPUT_MAX_BYTES, REROUTED
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.horizon import NEVER
 from streams.join import Waiting
 from streams.labels import bad_signals, bad_truths, newest_label
 from streams.outcomes import first_outcomes, outcomes
@@ -83,11 +82,11 @@ class Feedback:
         # Without features there is nothing that an outcome could say.
         usable = (columns["status"].values != "rejected") & columns["features"].values
         times = columns["event_time"].values
-        newest = _newest(pending.horizon.predictions, times, usable)
+        newest, told = _newest(pending.horizon.predictions, times, usable)
         rows = _first_answers(ids, known, usable)
         for row in np.flatnonzero(~usable).tolist():
             # Its own time may be anything: it stays as long as those that came with it.
-            if known[row] is None and newest[row] > NEVER:
+            if known[row] is None and told[row]:
                 pending.put_rejected(ids[row], int(newest[row]))
         kept, values = ids, batch.values
         if len(rows) < len(batch):
@@ -108,7 +107,7 @@ class Feedback:
             heard.pairs += self._sessions.meet(pending, found, columns["answer"])
         now_ms = self._clock()
         if len(ids):
-            pending.horizon.saw_predictions(int(newest[-1]), now_ms)
+            pending.horizon.saw_predictions(int(newest[-1]) if told[-1] else None, now_ms)
         outputs = self._outputs(batch, columns, heard, _failures(decoded), now_ms)
         return outputs + self._gone(batch.partition, pending, heard.late, now_ms)
 
@@ -294,13 +293,14 @@ def _first_answers(
 
 
 def _newest(
-    before: int, times: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
-    """The newest event time of the partition as of each row."""
-    newest: npt.NDArray[np.int64] = np.maximum.accumulate(
-        np.append(np.int64(before), np.where(usable, times, NEVER))
-    )[1:]
-    return newest
+    before: int | None, times: npt.NDArray[np.int64], usable: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The newest event time of the partition as of each row, and where it is known."""
+    least = np.iinfo(np.int64).min
+    newest = np.maximum.accumulate(np.where(usable, times, least))
+    if before is None:
+        return newest, np.logical_or.accumulate(usable)
+    return np.maximum(newest, before), np.ones(len(times), bool)
 
 
 def _reroute(batch: RecordBatch, moves: Mapping[int, bytes]) -> Output:

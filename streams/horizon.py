@@ -20,21 +20,27 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from streams.event_time import from_number, latest, to_number
+
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 IDLE_MS = 60_000
 
+NEVER = to_number(None)
+
 _PACKED = struct.Struct(">5q")
-NEVER = -(1 << 62)  # before all times: nothing was seen yet
-_FIRST_HOUR = -(1 << 61)
+_NO_HOUR = -(1 << 61)  # in what is packed: no hour has left yet
+
+Hours = tuple[int | None, int]
+"""Hours from the first, inclusive, to the last, exclusive; None: from the beginning."""
 
 
 @dataclass(slots=True)
 class Horizon:
     """Event time in one partition. Times are in milliseconds, hours count from 1970.
 
-    predictions, truths, signals: the newest event time of each topic so far.
-    predictions_from, truths_from: the first hour whose entries have not left yet.
+    predictions, truths, signals: the newest event time of each topic so far; None: not known yet.
+    predictions_from, truths_from: the first hour whose entries have not left yet; None: of all.
     heard_predictions, heard_truths, heard_signals: the worker's clock at their last batch.
     follows_signals: whether predictions wait for signals.
     """
@@ -44,76 +50,89 @@ class Horizon:
     heard_truths: int
     heard_signals: int
     follows_signals: bool = False
-    predictions: int = NEVER
-    truths: int = NEVER
-    signals: int = NEVER
-    predictions_from: int = _FIRST_HOUR
-    truths_from: int = _FIRST_HOUR
+    predictions: int | None = None
+    truths: int | None = None
+    signals: int | None = None
+    predictions_from: int | None = None
+    truths_from: int | None = None
 
     @classmethod
     def begin(
         cls, horizon_ms: int, now_ms: int, packed: bytes | None = None, *, signals: bool = False
     ) -> Horizon:
         """At the start of the worker's work on the partition; packed: as `pack` left it."""
-        kept = _PACKED.unpack(packed) if packed else ()
-        return cls(horizon_ms, now_ms, now_ms, now_ms, signals, *kept)
+        found = cls(horizon_ms, now_ms, now_ms, now_ms, signals)
+        if packed:
+            *seen, predictions_from, truths_from = _PACKED.unpack(packed)
+            found.predictions, found.truths, found.signals = map(from_number, seen)
+            found.predictions_from = None if predictions_from == _NO_HOUR else predictions_from
+            found.truths_from = None if truths_from == _NO_HOUR else truths_from
+        return found
 
     def pack(self) -> bytes:
         """What is to be known after a restart."""
-        seen = self.predictions, self.truths, self.signals
-        return _PACKED.pack(*seen, self.predictions_from, self.truths_from)
+        seen = map(to_number, (self.predictions, self.truths, self.signals))
+        hours = self.predictions_from, self.truths_from
+        return _PACKED.pack(*seen, *(_NO_HOUR if hour is None else hour for hour in hours))
 
-    def saw_predictions(self, newest: int, now_ms: int) -> None:
-        """Take note of a batch of predictions."""
+    def saw_predictions(self, newest: int | None, now_ms: int) -> None:
+        """Take note of a batch of predictions; newest: None where it tells no event time."""
         self.heard_predictions = now_ms
-        self.predictions = max(self.predictions, newest)
+        self.predictions = latest(self.predictions, newest)
 
-    def saw_truths(self, newest: int, now_ms: int) -> None:
+    def saw_truths(self, newest: int | None, now_ms: int) -> None:
         """Take note of a batch of truths."""
         self.heard_truths = now_ms
-        self.truths = max(self.truths, newest)
+        self.truths = latest(self.truths, newest)
 
-    def saw_signals(self, newest: int, now_ms: int) -> None:
+    def saw_signals(self, newest: int | None, now_ms: int) -> None:
         """Take note of a batch of signals."""
         self.heard_signals = now_ms
-        self.signals = max(self.signals, newest)
+        self.signals = latest(self.signals, newest)
 
     def prediction_hour(self, event_time: int) -> int:
         """The hour in which a prediction leaves.
 
         One that arrives later than that leaves with the next hour that does.
         """
-        return max(event_time // HOUR_MS, self.predictions_from)
+        return _not_before(event_time // HOUR_MS, self.predictions_from)
 
     def prediction_hours(self, event_times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """`prediction_hour` of many, int64 (n,)."""
-        hours: npt.NDArray[np.int64] = np.maximum(event_times // HOUR_MS, self.predictions_from)
-        return hours
+        hours: npt.NDArray[np.int64] = event_times // HOUR_MS
+        first = self.predictions_from
+        return hours if first is None else np.maximum(hours, first)
 
     def truth_hour(self, known_at: int) -> int:
         """The hour in which a truth or signal leaves whose prediction does not come."""
-        return max(known_at // HOUR_MS, self.truths_from)
+        return _not_before(known_at // HOUR_MS, self.truths_from)
 
-    def predictions_leave(self, now_ms: int) -> tuple[int, int]:
-        """The hours, from first to before last, whose predictions are past the horizon now."""
-        reached = self.predictions
+    def predictions_leave(self, now_ms: int) -> Hours | None:
+        """The hours whose predictions are past the horizon now; None: no event time tells yet."""
+        waited_for = [self.predictions]
         if now_ms - self.heard_truths < IDLE_MS:
-            reached = min(reached, self.truths)
+            waited_for.append(self.truths)
         if self.follows_signals and now_ms - self.heard_signals < IDLE_MS:
-            reached = min(reached, self.signals)
+            waited_for.append(self.signals)
+        known = [time for time in waited_for if time is not None]
+        if len(known) < len(waited_for):
+            return None
         grace = min(self.horizon_ms, DAY_MS)
-        first = self.predictions_from
-        if reached > NEVER:
-            hour = (reached - self.horizon_ms - grace) // HOUR_MS
-            self.predictions_from = max(first, hour)
+        first, hour = self.predictions_from, (min(known) - self.horizon_ms - grace) // HOUR_MS
+        self.predictions_from = _not_before(hour, first)
         return first, self.predictions_from
 
-    def truths_leave(self, now_ms: int) -> tuple[int, int]:
+    def truths_leave(self, now_ms: int) -> Hours | None:
         """The same of truths that wait for a prediction: predictions decide, which come first."""
         reached = self.predictions
         if now_ms - self.heard_predictions >= IDLE_MS:
-            reached = max(reached, self.truths)
+            reached = latest(reached, self.truths)
+        if reached is None:
+            return None
         first = self.truths_from
-        if reached > NEVER:
-            self.truths_from = max(first, (reached - self.horizon_ms) // HOUR_MS)
+        self.truths_from = _not_before((reached - self.horizon_ms) // HOUR_MS, first)
         return first, self.truths_from
+
+
+def _not_before(hour: int, first: int | None) -> int:
+    return hour if first is None else max(hour, first)

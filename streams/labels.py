@@ -10,7 +10,6 @@ import numpy.typing as npt
 from schemas.codec import MAX_ID_BYTES
 from schemas.columns import Columns
 from streams.dead_letters import DeadLetter
-from streams.horizon import NEVER
 from streams.task import Task, millis
 
 DAY_MS = 86_400_000
@@ -66,15 +65,15 @@ def _all_good(task: Task, columns: Columns, high: int) -> bool:
     return good and (task.kind == "binary" or set(truths) <= set(task.classes))
 
 
-def newest_label(task: Task, known_at: npt.NDArray[np.int64]) -> int:
-    """How far good truths or signals move event time; NEVER where not at all.
+def newest_label(task: Task, known_at: npt.NDArray[np.int64]) -> int | None:
+    """How far good truths or signals move event time; None where not at all.
 
     One that could be in time for no request that the task takes says nothing of event time.
     """
     _, latest = task.event_times
     if latest is not None:
         known_at = known_at[known_at <= millis(latest) + task.horizon_ms]
-    return int(known_at.max()) if len(known_at) else NEVER
+    return int(known_at.max()) if len(known_at) else None
 
 
 def bad_signals(

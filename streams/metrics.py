@@ -14,14 +14,14 @@ from streams.bounds import BOUNDED, bounds
 from streams.contributions import UNITS
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.estimates.sums import fields
+from streams.event_time import from_number, latest, to_number
 from streams.groups import Group
-from streams.horizon import NEVER
-from streams.last import LastOutcomes, Newest, most, rows_of
+from streams.last import LastOutcomes, Newest, Whose, most, rows_of
 from streams.last import sums_of as last_sums
 from streams.quality import Sums, check, labels_by_class, measure
 from streams.sources import Sources
 from streams.store import Store, Stores
-from streams.tally import STAGE, pane_ms, record, sources_of, sums_of
+from streams.tally import STAGE, newest_in, pane_ms, record, sources_of, sums_of
 from streams.task import AnyWindow, LastN, Task
 from streams.transport.batch import Output, RecordBatch, Result
 from streams.windows import Span, begun, oldest_needed, spans_of
@@ -43,6 +43,7 @@ _QUALITY = (
     *("base_rate", "accuracy", "precision", "recall", "f1", "roc_auc"),
     *("log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
 )
+_TIMES = struct.Struct(">2q")
 Who = tuple[str, str, str, str]  # version, role, segment, value
 
 
@@ -75,8 +76,10 @@ class Metrics:
         self._store: Store | None = None
         self._panes: dict[int, dict[Who, Sums]] = {}
         self._dirty: set[tuple[Span, Who]] = set()
-        self._watermark = NEVER  # the newest event time: windows begin and end by it
-        self._oldest = NEVER  # the start of the oldest pane that is kept
+        # The newest event time: windows begin and end by it.
+        self._watermark: int | None = None
+        # The start of the oldest pane that is kept; None: none has left.
+        self._oldest: int | None = None
         self._sources = Sources(())
         self._last = LastOutcomes(most(self._task))
 
@@ -86,7 +89,7 @@ class Metrics:
         store = self._store = self._stores.get(STAGE, 0)
         raw = store.get_many([_WATERMARK])[0]
         if raw:
-            self._watermark, self._oldest = struct.unpack(">2q", raw)
+            self._watermark, self._oldest = map(from_number, _TIMES.unpack(raw))
         newest = {
             key[1:].decode(): struct.unpack(">q", value)[0]
             for key, value in store.scan(_SOURCE, _SOURCE + b"\xff")
@@ -122,8 +125,9 @@ class Metrics:
                 # Only Weir writes here, and this is not Weir's.
                 letters.append(DeadLetter(position, "undecodable", str(error)))
                 continue
-            self._saw(tally["source"], tally["newest"], now, store)
-            newest = max(newest, tally["newest"])
+            told = newest_in(tally)
+            self._saw(tally["source"], told, now, store)
+            newest = latest(newest, told)
             sums = self._sums(group, delta)
             if sums is not None:
                 sums.add(delta)
@@ -135,12 +139,13 @@ class Metrics:
             store.put(_key(group), self._tallies.write(record(group, sums, newest)))
             self._touch(group)
         for group, kept in lasting.items():
-            self._put_last(group, kept, store)
+            self._put_last(group.pane_start, group[1:3], kept, store)
+            self._touch_last(group.pane_start, group[1:])
         self._advance(newest)
         outputs = self._leave(now, store)
         if now - self._emitted_at >= EMIT_EVERY_MS:
             outputs += self._emit(now)
-        store.put(_WATERMARK, struct.pack(">2q", self._watermark, self._oldest))
+        store.put(_WATERMARK, _TIMES.pack(*map(to_number, (self._watermark, self._oldest))))
         if letters:
             outputs.append(self._dead.output(batch, letters, now))
         return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
@@ -153,8 +158,8 @@ class Metrics:
         outputs = self._emit(now)
         return Result(None, outputs) if outputs else None
 
-    def _saw(self, source: str, newest: int, now: int, store: Store) -> None:
-        if source and newest > NEVER and self._sources.saw(source, newest, now):
+    def _saw(self, source: str, newest: int | None, now: int, store: Store) -> None:
+        if source and newest is not None and self._sources.saw(source, newest, now):
             store.put(_SOURCE + source.encode(), struct.pack(">q", newest))
 
     def _sums(self, group: Group, delta: Sums) -> Sums | None:
@@ -164,7 +169,7 @@ class Metrics:
         if sums is not None:
             return sums
         why = ""
-        if group.pane_start < self._oldest:
+        if not self._is_kept(group.pane_start):
             why = "late"
         elif len(groups) >= MOST_GROUPS and group.segment:
             why = "groups"
@@ -182,18 +187,24 @@ class Metrics:
             if isinstance(window, LastN):
                 continue  # `_dirty_last`
             for span in spans_of(window, group.pane_start):
-                if span.start >= self._oldest:
+                if self._is_kept(span.start):
                     self._dirty.add((span, group[1:]))
 
-    def _advance(self, newest: int) -> None:
+    def _is_kept(self, start: int) -> bool:
+        """Whether no pane that starts then, or later, has left."""
+        return self._oldest is None or start >= self._oldest
+
+    def _advance(self, newest: int | None) -> None:
         """Move event time on: windows come to their end, and are told of once more."""
-        before, self._watermark = self._watermark, max(newest, self._watermark)
-        if before // self._pane == self._watermark // self._pane:
+        before, now = self._watermark, latest(newest, self._watermark)
+        self._watermark = now
+        if now is None or (before is not None and before // self._pane == now // self._pane):
             return
         for pane, groups in self._panes.items():
             for window in self._windows:
                 for span in spans_of(window, pane):
-                    if before < span.end <= self._watermark and span.start >= self._oldest:
+                    comes_to_its_end = span.end <= now and (before is None or before < span.end)
+                    if comes_to_its_end and self._is_kept(span.start):
                         self._dirty.update(
                             (span, who) for who in groups if self._is_told(window, span, who)
                         )
@@ -207,17 +218,18 @@ class Metrics:
         gone = [pane for pane in self._panes if pane < oldest]
         # After a restart nothing tells of a window that began before the oldest pane, even where
         # it began before there were panes: what is to be said of it is said now.
-        last_words = oldest > self._oldest and any(span.start < oldest for span, _ in self._dirty)
+        moves_on = self._oldest is None or oldest > self._oldest
+        last_words = moves_on and any(span.start < oldest for span, _ in self._dirty)
         outputs = self._emit(now) if gone or last_words else []
-        self._oldest = max(self._oldest, oldest)
+        self._oldest = latest(self._oldest, oldest)
         for pane in sorted(gone):
             for whose, kept in self._last.leave(pane):
-                store.delete(_key(Group(pane, *whose, "", ""), _LAST))
-                self._put_last(Group(NEVER, *whose, "", ""), kept, store)
+                store.delete(_last_key(pane, whose))
+                self._put_last(None, whose, kept, store)
             for who in self._panes.pop(pane):
                 store.delete(_key(Group(pane, *who)))
         if gone:
-            self._dirty = {(span, who) for span, who in self._dirty if span.start >= self._oldest}
+            self._dirty = {(span, who) for span, who in self._dirty if self._is_kept(span.start)}
         return outputs
 
     def _is_told(self, window: AnyWindow, span: Span, who: Who) -> bool:
@@ -239,40 +251,42 @@ class Metrics:
             }
             for span in later:
                 (first,) = spans_of(window, pane)
-                if span.end >= first.end and span.start >= self._oldest:
+                if span.end >= first.end and self._is_kept(span.start):
                     self._dirty.add((span, who))
 
-    def _put_last(self, group: Group, kept: Newest, store: Store) -> None:
+    def _put_last(self, pane: int | None, whose: Whose, kept: Newest, store: Store) -> None:
+        """Keep the last outcomes of a pane; None: of all panes that have left together."""
+        group = Group(to_number(pane), *whose, "", "")
         sums = Sums({"changes": kept.changes})
-        value = self._tallies.write(record(group, sums, NEVER, "", kept.rows))
-        store.put(_key(group, _LAST), value)
-        if group.pane_start > NEVER:
-            self._touch_last(group.pane_start, group[1:])
+        value = self._tallies.write(record(group, sums, None, "", kept.rows))
+        store.put(_last_key(pane, whose), value)
 
     def _restore_last(self, tally: dict[str, Any]) -> None:
         group, sums = sums_of(tally)
         kept = Newest(rows_of(self._task, tally), sums.count("changes"))
-        pane = group.pane_start
-        self._last.restore(None if pane == NEVER else pane, group[1:3], kept)
+        self._last.restore(from_number(group.pane_start), group[1:3], kept)
 
     def _emit(self, now_ms: int) -> list[Output]:
         self._emitted_at = now_ms
+        watermark = self._watermark
+        if watermark is None:
+            return []
         due = sorted(
             (span, who)
             for span, who in self._dirty
-            if begun(span, self._by_name[span.name], self._watermark)
+            if begun(span, self._by_name[span.name], watermark)
         )
         self._dirty.difference_update(due)
         if not due:
             return []
-        records = [self._record(span, who, now_ms) for span, who in due]
+        records = [self._record(span, who, watermark, now_ms) for span, who in due]
         keys = [
             "|".join((r["window"], str(r["window_start"]), *who)).encode()
             for r, (_, who) in zip(records, due, strict=True)
         ]
         return [Output(self._topic, keys, self._metrics.write_many(records))]
 
-    def _record(self, span: Span, who: Who, now_ms: int) -> dict[str, Any]:
+    def _record(self, span: Span, who: Who, watermark: int, now_ms: int) -> dict[str, Any]:
         window, since = self._by_name[span.name], None
         if isinstance(window, LastN):
             changes, since, said = self._last.before(span.end, who[:2], window.n)
@@ -295,7 +309,7 @@ class Metrics:
             "value": value,
             "revision": total.count("tallies"),
             "computed_at": now_ms,
-            "complete": self._watermark >= span.end,
+            "complete": watermark >= span.end,
             "predictions": predictions,
             "deferred": total.count("deferred"),
             "rejected": total.count("rejected"),
@@ -307,7 +321,7 @@ class Metrics:
             "share_labelled": outcomes / predictions if predictions else 0.0,
             **{name: found.get(name) for name in (*_QUALITY, *_BOUNDS)},
             **fields(kind, classes, total, realised),
-            "watermark": None if self._watermark == NEVER else self._watermark,
+            "watermark": watermark,
             "classes": {} if segment else labels_by_class(kind, self._task.classes, total),
         }
 
@@ -321,5 +335,10 @@ def _total(parts: Iterable[Sums | None]) -> Sums:
 
 
 def _key(group: Group, kind: bytes = _GROUP) -> bytes:
+    # Shifted so that panes before 1970 sort before later ones.
     who = "\x1f".join(group[1:]).encode()
     return kind + struct.pack(">Q", group.pane_start + (1 << 62)) + who
+
+
+def _last_key(pane: int | None, whose: Whose) -> bytes:
+    return _key(Group(to_number(pane), *whose, "", ""), _LAST)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import Counter
 
-from streams.horizon import HOUR_MS, Horizon
+from streams.horizon import HOUR_MS, Horizon, Hours
 from streams.join import Held, Value, Waiting, is_waiting, pack, pack_firsts, unpack, unpack_waiting
 from streams.signals import Signals
 from streams.signals import pack as pack_signals
@@ -122,32 +122,35 @@ class Pending:
         """A request's session ends at a time, and not at the one that was put down before."""
         if before is not None:
             self._store.delete(_session(before, id_))
-        if end is not None and end > self.horizon.signals:
+        now = self.horizon.signals
+        if end is not None and (now is None or end > now):
             self._store.put(_session(end, id_), b"")
 
-    def ended(self, before: int, now: int) -> list[bytes]:
+    def ended(self, before: int | None, now: int | None) -> list[bytes]:
         """The ids whose sessions ended while event time went from one time to another."""
-        if now <= before:
+        if now is None or (before is not None and now <= before):
             return []
-        keys = [key for key, _ in self._store.scan(_session(before), _session(now + 1))]
+        begin = _SESSION if before is None else _session(before)
+        keys = [key for key, _ in self._store.scan(begin, _session(now + 1))]
         self._delete(*keys)
         return [key[_SESSION_ID_AT:] for key in keys]
 
     def expire(self, now_ms: int) -> list[Waiting]:
         """Let go of what is past the horizon; returns the truths whose prediction never came."""
-        first, last = self.horizon.truths_leave(now_ms)
-        orphans = self._expire_truths(first, last)
-        self._expire_signals(first, last)
-        first, last = self.horizon.predictions_leave(now_ms)
-        self._expire_rejected(first, last)
-        self._expire_predictions(first, last)
+        orphans: list[Waiting] = []
+        if hours := self.horizon.truths_leave(now_ms):
+            orphans = self._expire_truths(hours)
+            self._expire_signals(hours)
+        if hours := self.horizon.predictions_leave(now_ms):
+            self._expire_rejected(hours)
+            self._expire_predictions(hours)
         self._store.put(_HORIZON, self.horizon.pack())
         return orphans
 
-    def _expire_predictions(self, first: int, last: int) -> None:
+    def _expire_predictions(self, hours: Hours) -> None:
         """Predictions of these hours leave, and with them the truths and signals that they met."""
         gone = 0
-        for key, packed in self._leaving(_PREDICTION, first, last):
+        for key, packed in self._leaving(_PREDICTION, hours):
             self._delete(key)
             for id_ in unpack_ids(packed):
                 self._delete(_PREDICTION + id_, _TRUTH + id_)
@@ -156,8 +159,8 @@ class Pending:
                 gone += 1
         EXPIRED.labels("prediction").inc(gone)
 
-    def _expire_rejected(self, first: int, last: int) -> None:
-        keys = [key for key, _ in self._leaving(_REJECTED, first, last)]
+    def _expire_rejected(self, hours: Hours) -> None:
+        keys = [key for key, _ in self._leaving(_REJECTED, hours)]
         ids = [key[_ID_AT:] for key in keys]
         _, waiting = self.asked(ids)
         for i, key in enumerate(keys):
@@ -165,8 +168,9 @@ class Pending:
             if i in waiting:
                 self._delete(_PREDICTION + ids[i])
 
-    def _expire_truths(self, first: int, last: int) -> list[Waiting]:
-        keys = [key for key, _ in self._leaving(_TRUTH, first, last)]
+    def _expire_truths(self, hours: Hours) -> list[Waiting]:
+        _, last = hours
+        keys = [key for key, _ in self._leaving(_TRUTH, hours)]
         ids = [key[_ID_AT:] for key in keys]
         rejected = self._store.get_many([_REJECTED + id_ for id_ in ids])
         orphans: dict[bytes, tuple[Waiting, ...]] = {}
@@ -181,11 +185,12 @@ class Pending:
         EXPIRED.labels("truth").inc(len(found))
         return found
 
-    def _expire_signals(self, first: int, last: int) -> None:
+    def _expire_signals(self, hours: Hours) -> None:
         """Signals of these hours leave, unless their prediction came: with that they leave."""
         if not self.horizon.follows_signals:
             return
-        keys = [key for key, _ in self._leaving(_SIGNALS, first, last)]
+        _, last = hours
+        keys = [key for key, _ in self._leaving(_SIGNALS, hours)]
         ids = [key[_ID_AT:] for key in keys]
         predictions, _ = self.asked(ids)
         gone: set[bytes] = set()
@@ -200,11 +205,13 @@ class Pending:
         for key in keys:
             self._store.delete(key)
 
-    def _leaving(self, kind: bytes, first: int, last: int) -> list[tuple[bytes, bytes]]:
-        """The index's entries of a kind from the first hour to before the last."""
-        if first >= last:
+    def _leaving(self, kind: bytes, hours: Hours) -> list[tuple[bytes, bytes]]:
+        """The index's entries of a kind and some hours."""
+        first, last = hours
+        if first is not None and first >= last:
             return []
-        return self._store.scan(_index(kind, first), _index(kind, last))
+        begin = _INDEX + kind if first is None else _index(kind, first)
+        return self._store.scan(begin, _index(kind, last))
 
 
 def _index(kind: bytes, hour: int, id_: bytes = b"") -> bytes:

@@ -62,9 +62,9 @@ class Sessions:
         pending: Pending,
         decoded: Batch,
         rows: npt.NDArray[np.int64],
-        newest: int,
+        newest: int | None,
         now_ms: int,
-    ) -> tuple[int, list[bytes]]:
+    ) -> tuple[int | None, list[bytes]]:
         """Signals arrive: event time moves on to ``newest``.
 
         Returns where it stood before, and the request ids whose label that may change.
@@ -79,12 +79,13 @@ class Sessions:
         pending: Pending,
         decoded: Batch,
         rows: npt.NDArray[np.int64],
-        before: int,
+        before: int | None,
         asked: Asked,
     ) -> Read:
         """What signals, some rows of a decoded batch, say of requests (see `concerned`).
 
-        before: how far event time had come without them. asked: of the requests concerned.
+        before: how far event time had come without them, if that is known. asked: of the requests
+        concerned.
         """
         ids = asked.ids
         answers = asked.columns["answer"]

@@ -74,13 +74,13 @@ def exposure(rules: WeakLabels, signals: Signals) -> Exposure:
     return Exposure()
 
 
-def weak_label(rules: WeakLabels, signals: Signals, watermark: int) -> Weak | None:
+def weak_label(rules: WeakLabels, signals: Signals, watermark: int | None) -> Weak | None:
     """The label that signals make, once event time has come to ``watermark``.
 
     None while the session is open, and where no signal speaks for or against the answer or says
     that it was examined. Signals after the session's end change a label that is there.
     """
-    if not signals or session_end(rules, signals) > watermark:
+    if watermark is None or not signals or session_end(rules, signals) > watermark:
         return None
     known_at = max(session_end(rules, signals), signals[-1].at)
     standing: list[tuple[bool, float]] = []

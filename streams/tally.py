@@ -19,6 +19,7 @@ from schemas.topics import BY_NAME
 from streams.contributions import UNITS, Contributions, contributions
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.estimates.sums import Expectations
+from streams.event_time import from_number, to_number
 from streams.groups import (
     DEFER,
     GATE_DECISION,
@@ -31,7 +32,6 @@ from streams.groups import (
     Rows,
     decisions,
 )
-from streams.horizon import NEVER
 from streams.last import Order, Said, fields_of, most, newest_of, said_of
 from streams.quality import Sums
 from streams.task import AnyWindow, Task
@@ -86,17 +86,17 @@ class Tally:
         if len(decoded):
             rows = decoded.columns["status"].values != "rejected"
             times = decoded.columns["event_time"].values
-            newest = int(times[rows].max()) if rows.any() else NEVER
+            newest = int(times[rows].max()) if rows.any() else None
             source = f"{batch.topic}/{batch.partition}"
             groups = add(decoded.columns)
             last = self._last(decoded.columns) if "truth" in decoded.columns else {}
             records = [
-                record(group, sums, NEVER, source, last.get(group, {}))
+                record(group, sums, None, source, last.get(group, {}))
                 for group, sums in groups.items()
             ]
             # The last one alone tells how far the source has come: the records may be read apart,
             # and a pane must not leave before all that this batch adds to it is there.
-            records[-1]["newest"] = newest
+            records[-1]["newest"] = to_number(newest)
             keys = [str(one["pane_start"]).encode() for one in records]
             outputs.append(Output(self._topic, keys, self._tallies.write_many(records)))
         if decoded.failures:
@@ -257,15 +257,18 @@ def _units(weights: Column) -> Rows:
 def record(
     group: Group,
     sums: Sums,
-    newest: int,
+    newest: int | None,
     source: str = "",
     last: Mapping[Order, Said] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """A group's sums, and its newest outcomes, as a tally record."""
+    """A group's sums, and its newest outcomes, as a tally record.
+
+    newest: how far event time has come in the source; None: the record does not say.
+    """
     cells, weights = _pieces(sums)
     return {
         **group._asdict(),
-        "newest": newest,
+        "newest": to_number(newest),
         "source": source,
         "counts": sums.counts,
         "sums": sums.sums,
@@ -286,6 +289,11 @@ def _pieces(sums: Sums) -> tuple[list[int], list[int]]:
                 weights.append(weights[at] - piece)
                 weights[at] = piece
     return cells, weights
+
+
+def newest_in(tally: Mapping[str, Any]) -> int | None:
+    """How far event time has come in a tally record's source; None where it does not say."""
+    return from_number(tally["newest"])
 
 
 def sums_of(tally: dict[str, Any]) -> tuple[Group, Sums]:

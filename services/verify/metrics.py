@@ -18,6 +18,7 @@ from services.verify import recount
 from services.verify.reading import Place, ends, read
 from services.verify.recount import Key
 from streams.codecs import codecs
+from streams.event_time import latest
 from streams.task import Task
 
 Say = Callable[[str], None]
@@ -57,11 +58,12 @@ def verify(task: Task, home: Path, kafka: Mapping[str, Any], say: Say, passed: P
     asked = pd.concat(predictions.read(_predictions, say), ignore_index=True)
     known = last_outcomes(pd.concat(outcomes.read(_outcomes, say), ignore_index=True))
     told = _told(_Topic(task, "metrics", by_record["metric"], kafka).read(_metrics, say))
-    since = max(predictions.complete_from("event_time"), outcomes.complete_from("known_at"))
+    since = latest(predictions.complete_from("event_time"), outcomes.complete_from("known_at"))
     declared = {window.name for window in task.windows}
     told = {key: record for key, record in told.items() if key[0] in declared}
     wanted = recount.windows(asked, known, task, passed)
-    old = {key for key in wanted.keys() | told.keys() if key[1] < since}
+    keys = wanted.keys() | told.keys()
+    old = {key for key in keys if since is not None and key[1] < since}
     wanted = {key: fields for key, fields in wanted.items() if key not in old}
     told = {key: record for key, record in told.items() if key not in old}
     wrong = recount.differences(wanted, told)
@@ -105,14 +107,16 @@ class _Topic:
                 yield frame(self._task, columns)
         say(f"read {n:,} {self._name}")
 
-    def complete_from(self, time: str) -> int:
+    def complete_from(self, time: str) -> int | None:
         """The event time from which on nothing has been deleted: see Findings.too_old.
+
+        None: nothing has been deleted.
 
         What went before the oldest record that is left was about its time or earlier ones.
         """
         gone = [place for place, begin in self._begins.items() if begin > 0]
         times = [int(self._first[place][time].values[0]) for place in gone if place in self._first]
-        return max(times, default=-(1 << 62))
+        return latest(*times)
 
 
 def _predictions(task: Task, columns: Columns) -> pd.DataFrame:
