@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.drift.counts import NEVER, Counts
+from streams.drift.counts import Counts
 from streams.drift.family import FORMAT as DETECTORS
 from streams.drift.family import Family
 from streams.drift.finding import Finding
@@ -140,8 +140,7 @@ class Drifts:
             return []
         if profile["version"]:
             self._answering = profile["version"]
-        times = profile["event_from"], profile["event_to"]
-        first, last = (NEVER if time is None else time for time in times)
+        first, last = profile["event_from"], profile["event_to"]
         requests = profile["rejected"] or profile["records"]
         by_field = profile["rejected_by"]
         return self._rejections.update(self._answering, requests, by_field, first, last)

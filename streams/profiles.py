@@ -13,11 +13,12 @@ from schemas.codec import Codec
 from schemas.columns import Columns
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
-from streams.drift.counts import NEVER, count_outcomes, count_predictions, parts
+from streams.drift.counts import count_outcomes, count_predictions, parts
 from streams.drift.rejections import refused
 from streams.references import References
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
+from streams.validate import event_time_bounds
 
 STAGE = "profile"
 
@@ -76,8 +77,8 @@ class Profiles:
                     "role": columns["role"].values[rows[-1]],
                     "source": f"{batch.topic}/{batch.partition}",
                     "records": len(rows),
-                    "event_from": counts.first if counts.first != NEVER else None,
-                    "event_to": counts.last if counts.last != NEVER else None,
+                    "event_from": counts.first,
+                    "event_to": counts.last,
                     "counts": json.dumps(counts.plain(), separators=(",", ":")),
                 }
             )
@@ -98,7 +99,10 @@ class Profiles:
         rows = np.flatnonzero(columns["status"].values == "rejected")
         if not len(rows):
             return None
+        # One that was refused for its event time has that of its record, which may be anything.
         times = columns["event_time"].values[rows]
+        low, high = event_time_bounds(self._task, self._clock())
+        times = times[(times >= low) & (times <= high)]
         reasons = columns["reason"].take(rows)
         there = reasons.values if reasons.valid is None else reasons.values[reasons.valid]
         return {
@@ -106,8 +110,8 @@ class Profiles:
             "role": "none",
             "source": f"{batch.topic}/{batch.partition}",
             "records": 0,
-            "event_from": int(times.min()),
-            "event_to": int(times.max()),
+            "event_from": int(times.min()) if len(times) else None,
+            "event_to": int(times.max()) if len(times) else None,
             "counts": "",
             "rejected": len(rows),
             "rejected_by": refused([feature.name for feature in self._task.features], there),

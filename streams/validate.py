@@ -73,12 +73,17 @@ def _check_ids(ids: Column, problems: dict[int, list[str]]) -> frozenset[int]:
     return frozenset(bad)
 
 
+def event_time_bounds(task: Task, now_ms: int) -> tuple[int, int]:
+    """The earliest and the latest event time that a request may have; now_ms: the clock."""
+    earliest, latest = task.event_times
+    low = 0 if earliest is None else millis(earliest)
+    return low, now_ms + DAY_MS if latest is None else millis(latest)
+
+
 def _check_event_times(
     task: Task, times: npt.NDArray[np.int64], now_ms: int, problems: dict[int, list[str]]
 ) -> frozenset[int]:
-    earliest, latest = task.event_times
-    low = 0 if earliest is None else millis(earliest)
-    high = now_ms + DAY_MS if latest is None else millis(latest)
+    low, high = event_time_bounds(task, now_ms)
     bad = np.flatnonzero((times < low) | (times > high)).tolist()
     for row in bad:
         problems[row].append(

@@ -45,6 +45,7 @@ HELD_TO = 0.5
 """Log odds: while the level is no further from what scores foresee, a harder input is expected to
 err the more; 1 further, scores are taken to say nothing any more."""
 _CLIP = 1e-6
+_UNSET = -1  # in `since`: no label has come since the CUSUM began anew
 _ARRAYS = ("s", "known", "pending", "since", "level", "usual", "limits", "_new", "_due")
 
 
@@ -82,7 +83,7 @@ class Concept:
         self.s = np.zeros((m, j))
         self.known = np.repeat(base[:, None, :].astype(np.float64), j, axis=1)
         self.pending = np.zeros((m, j, 3))
-        self.since = np.full((m, j), -1, np.int64)
+        self.since = np.full((m, j), _UNSET, np.int64)
         self._new, self._due = np.zeros(m), np.zeros(m)
         # Log odds of the known labels' errors, and of those that were expected of them.
         self.level = self.usual = self.limits = np.zeros((m, j))
@@ -94,11 +95,11 @@ class Concept:
         k: Floats,
         e: Floats,
         loads: Floats | None = None,
-        times: tuple[int, int] = (-1, -1),
+        times: tuple[int, int] = (0, 0),
     ) -> list[Alarm]:
         """Take in steps: (steps, m) labels, errors, expected errors; (steps, m, grid) loads.
 
-        times: event times (ms) of the first label and the last.
+        times: event times (ms) of the first label and the last; only alarms tell of them.
         """
         steps = np.stack([n, k, e], axis=-1)
         self._new += n.sum(axis=0)
@@ -160,7 +161,7 @@ class Concept:
             self.known[stuck] += self.pending[stuck]
             self.pending[stuck] = 0.0
             self.s[stuck] = 0.0
-            self.since[stuck] = -1
+            self.since[stuck] = _UNSET
         n, k, e = np.moveaxis(self.known, -1, 0)
         n = np.maximum(n, 1.0)
         p, q = np.clip((k + 0.5) / (n + 1), _CLIP, 1 - _CLIP), np.clip(e / n, _CLIP, 1 - _CLIP)
@@ -180,7 +181,8 @@ class Concept:
         total = sums[-1][:, None, :]
         self.known += np.where(reset[..., None], self.pending + upto, 0.0)
         self.pending = np.where(reset[..., None], total - upto, self.pending + total)
-        self.since = np.where(reset, when[last + 1], np.where(self.since < 0, when[0], self.since))
+        begun = np.where(self.since == _UNSET, when[0], self.since)
+        self.since = np.where(reset, when[last + 1], begun)
         self.s = values[-1].copy()
 
     def _alarm(self, row: int, hit: Any, values: Floats) -> Alarm:
@@ -197,7 +199,7 @@ class Concept:
         self.known[row] = self.pending[row, j]
         self.pending[row] = 0.0
         self.s[row] = 0.0
-        self.since[row] = -1
+        self.since[row] = _UNSET
         return told
 
     def state(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from streams.drift.numbers import positions
 from streams.drift.policy import Drift
 from streams.drift.rates import GRID
 from streams.drift.reference import Block, Errors, Reference
+from streams.event_time import earliest, latest
 from streams.groups import text
 from streams.task import Task
 
@@ -28,14 +29,14 @@ MOST_COUNTED = 512
 """Predictions of a batch at most whose inputs, answers and scores are counted: bounds the cost."""
 LABELLER = "labeller"
 """A source of truths whose inputs were chosen for being hard: no measure of the error rate."""
-NEVER = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
     """Sums of records of one version and one bucket of event time (an hour).
 
-    version, bucket (its start, ms): whose and when. first, last: event times, ms (−1: none).
+    version, bucket (its start, ms): whose and when. first, last: event times, ms; None: no record
+    tells any.
     records: predictions, and truths of which there is no prediction here count as none.
     cells: (cells of the reference's blocks,) counts. wild: per block, numbers that are outliers.
     totals: per block, the sum of its numbers, each clipped.
@@ -47,8 +48,8 @@ class Counts:
 
     version: str
     bucket: int
-    first: int
-    last: int
+    first: int | None
+    last: int | None
     records: int
     cells: Rows
     wild: Rows
@@ -65,12 +66,11 @@ class Counts:
         for name, sums in other.segments.items():
             mine = segments.get(name, (0.0, 0.0, 0.0))
             segments[name] = (mine[0] + sums[0], mine[1] + sums[1], mine[2] + sums[2])
-        firsts = [first for first in (self.first, other.first) if first != NEVER]
         return Counts(
             self.version,
             min(self.bucket, other.bucket),
-            min(firsts, default=NEVER),
-            max(self.last, other.last),
+            earliest(self.first, other.first),
+            latest(self.last, other.last),
             self.records + other.records,
             self.cells + other.cells,
             self.wild + other.wild,
@@ -100,11 +100,14 @@ class Counts:
     def of(cls, data: Mapping[str, Any]) -> Counts:
         """What `plain` made. KeyError, TypeError or ValueError where it did not."""
         labels = np.array(data["labels"], np.float64).reshape(-1, 3 + len(GRID))
+        first, last = plain_time(data["first"]), plain_time(data["last"])
+        if (first is None or last is None) and (len(labels) or data["records"]):
+            raise ValueError("counts of records have event times")
         return cls(
             str(data["version"]),
             int(data["bucket"]),
-            int(data["first"]),
-            int(data["last"]),
+            first,
+            last,
             int(data["records"]),
             np.array(data["cells"], np.int64),
             np.array(data["wild"], np.int64),
@@ -113,6 +116,11 @@ class Counts:
             {name: (float(n), float(k), float(e)) for name, (n, k, e) in data["segments"].items()},
             (float(data["expected"][0]), float(data["expected"][1])),
         )
+
+
+def plain_time(given: Any) -> int | None:
+    """An event time of JSON data; older versions wrote −1 where there was none."""
+    return None if given is None or int(given) < 0 else int(given)
 
 
 def parts(policy: Drift, columns: Columns) -> Iterator[tuple[str, int, Rows]]:
@@ -232,8 +240,8 @@ class _Sums:
     def __init__(self, reference: Reference, columns: Columns, rows: Rows) -> None:
         times = columns["event_time"].values[rows]
         self._reference = reference
-        self._first = int(times.min()) if len(times) else NEVER
-        self._last = int(times.max()) if len(times) else NEVER
+        self._first = int(times.min()) if len(times) else None
+        self._last = int(times.max()) if len(times) else None
         self._starts = reference.starts
         self._cells = np.zeros(self._starts[-1], np.int64)
         self._wild = np.zeros(len(reference.blocks), np.int64)
@@ -263,7 +271,7 @@ class _Sums:
         self._cells[self._starts[at] : self._starts[at + 1]] = block.count(values, present)
 
     def counts(self, records: int, **more: Any) -> Counts:
-        bucket = self._first // HOUR_MS * HOUR_MS if self._first != NEVER else 0
+        bucket = 0 if self._first is None else self._first // HOUR_MS * HOUR_MS
         return Counts(
             self._reference.version,
             bucket,

@@ -104,17 +104,20 @@ class Family:
 
     def _expected(self, counts: Counts) -> list[Finding]:
         n, errors = counts.expected
-        if self._estimate is None or not n:
+        if self._estimate is None or not n or counts.first is None or counts.last is None:
             return []
+        first, last = counts.first, counts.last
         self._steps += 1
         looks = float(self._steps) * (self._steps + 1) * self._estimate.s.size
         return [
-            evidence.estimate(self._reference, passed, counts.last, looks)
-            for passed in self._estimate.update(np.array([n]), np.array([errors]), counts.first)
+            evidence.estimate(self._reference, passed, last, looks)
+            for passed in self._estimate.update(np.array([n]), np.array([errors]), first)
         ]
 
     def _labels(self, counts: Counts) -> list[Finding]:
         if self._concept is None or not len(counts.labels):
+            return []
+        if counts.first is None or counts.last is None:
             return []
         table = counts.labels[:, None, :]
         n, k, e = table[:, :, 0], table[:, :, 1], table[:, :, 2]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.drift import evidence, seasons
-from streams.drift.counts import NEVER, Counts
+from streams.drift.counts import Counts
 from streams.drift.finding import Finding
 from streams.drift.levels import Levels, level
 from streams.drift.packing import packed, unpacked
@@ -22,6 +22,8 @@ from streams.drift.shares import HORIZONS, Shares, sampling_error
 from streams.drift.tilts import STEPS, Tilts
 
 Floats = npt.NDArray[np.float64]
+Span = tuple[int, int]
+"""First and last event time, milliseconds."""
 
 STEP = 128
 """Records between two looks, at least."""
@@ -76,9 +78,10 @@ class Inputs:
         self._skew = "skew" in policy.kinds
         self._cells = np.zeros((m, self._width + 2))
         self._usual = np.zeros((m, self._width))
-        self._at = np.array([NEVER, 0, 0], np.int64)  # early, records, looks
-        # Event times (ms), first and last, of predictions and of labels since the last look.
-        self._times = np.full((2, 2), NEVER, np.int64)
+        self._early: int | None = None  # event time at the end of the first looks
+        self._records = self._looks = 0
+        # Of predictions and of labels since the last look.
+        self._times: list[Span | None] = [None, None]
         self._late = np.array([block.kind == "target" for block in self._blocks], bool)
         self.wild = np.zeros(m, np.int64)
         self._over = np.zeros(m, np.int64)  # looks for which a row has been beyond its threshold
@@ -95,7 +98,7 @@ class Inputs:
 
     def update(self, counts: Counts) -> list[Finding]:
         """Take in a batch; what is found, at most once every `STEP` records."""
-        if counts.first == NEVER:
+        if counts.first is None or counts.last is None:
             return []
         cells = np.append(counts.cells, 0)[self._places]
         self._cells += cells
@@ -104,11 +107,10 @@ class Inputs:
         self.wild += counts.wild
         # Labels come late: their event times are no time of an input.
         place = 0 if counts.records else 1
-        was = int(self._times[place, 0])
-        self._times[place, 0] = counts.first if was == NEVER else min(was, counts.first)
-        self._times[place, 1] = max(int(self._times[place, 1]), counts.last)
-        self._at[1] += counts.records
-        if self._at[1] < STEP and self._cells[self._late].sum() < LABELS:
+        first, last = self._times[place] or (counts.first, counts.last)
+        self._times[place] = min(first, counts.first), max(last, counts.last)
+        self._records += counts.records
+        if self._records < STEP and self._cells[self._late].sum() < LABELS:
             return []
         found = list(self._look())
         self._cells[:] = 0
@@ -116,15 +118,16 @@ class Inputs:
         return found
 
     def _look(self) -> Iterator[Finding]:
-        early, _, looks = self._at.tolist()
-        times = np.where(self._times[0] == NEVER, self._times[1], self._times[0])
-        first, last = times.tolist()
-        if looks == FROM_THE_START:
-            early = last
-        began = np.where(self._late & (self._times[1, 0] != NEVER), self._times[1, 0], first)
-        until = np.where(self._late & (self._times[1, 1] != NEVER), self._times[1, 1], last)
-        self._at[:] = early, 0, looks + 1
-        self._times[:] = NEVER
+        predicted, labelled = self._times
+        seen = predicted or labelled
+        assert seen is not None
+        first, last = seen
+        if self._looks == FROM_THE_START:
+            self._early = last
+        of_labels = labelled or seen
+        began, until = (np.where(self._late, of_labels[end], seen[end]) for end in (0, 1))
+        self._records, self._looks = 0, self._looks + 1
+        self._times = [None, None]
         width = self._width
         for at in self._to_tell(self._shares.look(self._cells[:, :width], self._usual, began)):
             told = self._shares.told(at)
@@ -164,15 +167,15 @@ class Inputs:
                 yield at
 
     def _shifted(self, at: int, told: tuple[float, int, Floats, Floats], last: int) -> Finding:
-        block, early = self._blocks[at], int(self._at[0])
-        from_start = block.kind == "data" and self._skew and (early == NEVER or told[1] <= early)
+        block, early = self._blocks[at], self._early
+        from_start = block.kind == "data" and self._skew and (early is None or told[1] <= early)
         return evidence.shift(
             self._reference.version, block, told, self._shares.threshold, last, from_start,
             int(self.wild[at]), self._cost(self._shares.s.size),
         )  # fmt: skip
 
     def _cost(self, detectors: int) -> float:
-        looks = float(self._at[2])
+        looks = float(self._looks)
         return detectors * looks * (looks + 1)
 
     def state(self) -> dict[str, Any]:
@@ -182,7 +185,8 @@ class Inputs:
             "nulls": self._nulls.state(),
             **packed({
                 "cells": self._cells, "usual": self._usual, "wild": self.wild, "over": self._over,
-                "at": self._at, "times": self._times,
+                "at": _numbers([self._early, self._records, self._looks]),
+                "times": _numbers([time for span in self._times for time in span or (None, None)]),
             }),
         }  # fmt: skip
 
@@ -192,10 +196,25 @@ class Inputs:
         self._nulls.restore(state["nulls"])
         self._cells = unpacked(state, "cells", self._cells)
         self._usual = unpacked(state, "usual", self._usual)
-        self._at = unpacked(state, "at", self._at)
-        self._times = unpacked(state, "times", self._times)
+        early, records, looks = _times(unpacked(state, "at", np.zeros(3, np.int64)))
+        self._early, self._records, self._looks = early, records or 0, looks or 0
+        times = _times(unpacked(state, "times", np.zeros(4, np.int64)))
+        self._times = [
+            None if first is None or last is None else (first, last)
+            for first, last in zip(times[::2], times[1::2], strict=True)
+        ]
         self.wild = unpacked(state, "wild", self.wild)
         self._over = unpacked(state, "over", self._over)
+
+
+def _numbers(times: Sequence[int | None]) -> npt.NDArray[np.int64]:
+    """Times, and numbers, as a state has them: −1 where there is none."""
+    return np.array([-1 if time is None else time for time in times], np.int64)
+
+
+def _times(numbers: npt.NDArray[np.int64]) -> list[int | None]:
+    """What `_numbers` made."""
+    return [None if number < 0 else number for number in numbers.tolist()]
 
 
 def _ordered(blocks: Sequence[Block]) -> npt.NDArray[np.bool_]:

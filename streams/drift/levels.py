@@ -58,7 +58,7 @@ class Levels:
         self._loads = rates.load(levels[:, None], rates.GRID)
         self.s = np.zeros((m, j))
         self.trials, self.hits = np.zeros((m, j)), np.zeros((m, j))
-        self.since = np.full((m, j), -1, np.int64)
+        self.since = np.zeros((m, j), np.int64)  # says nothing where s is 0
         self.recent_trials, self.recent_hits = np.zeros(m), np.zeros(m)
         self.latched = np.zeros(m, bool)
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from streams.drift import words
-from streams.drift.counts import NEVER
+from streams.drift.counts import plain_time
 from streams.drift.evidence import e_value
 from streams.drift.finding import Finding
 from streams.drift.levels import Levels, Passed, level
 from streams.drift.policy import Drift
+from streams.event_time import earliest, latest
 
 STEP = 256
 """Requests between two looks, at least: a handful that is refused in a row is an outlier."""
@@ -61,38 +62,47 @@ class Rejections:
         self._levels = Levels(policy.false_alarm_every / SHARE * m, limit, np.ones(m))
         self._looks = self._requests = 0
         self._refused: dict[str, int] = {}
-        self._first = self._last = NEVER
+        # Event times of answered requests: the first since the last look, and the last.
+        self._first: int | None = None
+        self._last: int | None = None
 
     def update(
-        self, version: str, requests: int, refused: Mapping[str, int], first: int, last: int
+        self,
+        version: str,
+        requests: int,
+        refused: Mapping[str, int],
+        first: int | None,
+        last: int | None,
     ) -> list[Finding]:
         """Take in a batch; what is found, at most once every `STEP` requests.
 
         version: the one that answers now. requests: answered or refused. refused: of them, by
         field. first, last: event times (ms) of those that were answered, or else of the refused,
-        which may be anything.
+        where they can be right. Refused ones tell the time only while no answer has told it, and
+        while nothing has, nothing is looked at.
         """
         if not self._on or not requests:
             return []
         self._requests += requests
         for field, count in refused.items():
             self._refused[field] = self._refused.get(field, 0) + count
-        if not refused or self._last == NEVER:
-            self._first = first if self._first == NEVER else min(self._first, first)
-            self._last = max(self._last, last)
-        if self._requests < STEP:
+        if not refused:
+            self._first, self._last = earliest(self._first, first), latest(self._last, last)
+        begins = first if self._first is None else self._first
+        until = last if self._last is None else self._last
+        if self._requests < STEP or begins is None or until is None:
             return []
         k = np.array([float(self._refused.get(name, 0)) for name in self._fields])
         n = np.full(len(k), float(self._requests))
         self._looks += 1
         found = [
-            self._finding(version, self._fields[one.row], one)
-            for one in self._levels.update(n, k, self._first)
+            self._finding(version, self._fields[one.row], one, until)
+            for one in self._levels.update(n, k, begins)
         ]
         self._requests, self._refused, self._first = 0, {}, self._last
         return found
 
-    def _finding(self, version: str, field: str, passed: Passed) -> Finding:
+    def _finding(self, version: str, field: str, passed: Passed, until: int) -> Finding:
         share = passed.hits / max(passed.trials, 1.0)
         what = f"requests refused for {field}" if field else "requests that cannot be read"
         looks = float(self._looks)
@@ -107,7 +117,7 @@ class Rejections:
             e_value=e_value(passed.value, self._levels.s.size * looks * (looks + 1)),
             since=passed.since,
             window_from=passed.since,
-            window_to=self._last,
+            window_to=until,
             window_size=round(passed.trials),
             reference_size=0,
             effect=words.rate(f"share of {what}", 0.0, share),
@@ -131,5 +141,6 @@ class Rejections:
         """Go on from a state of the same task's."""
         self._levels.restore(state["levels"])
         self._looks = int(state["looks"])
-        self._requests, self._first, self._last = map(int, state["waiting"])
+        requests, first, last = state["waiting"]
+        self._requests, self._first, self._last = int(requests), plain_time(first), plain_time(last)
         self._refused = {str(name): int(count) for name, count in state["refused"].items()}

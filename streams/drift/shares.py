@@ -65,7 +65,7 @@ class Shares:
         self.usual = np.zeros((m, j, width), np.float32)
         self.window = np.zeros((m, COLUMNS, width), np.float32)
         self.window_usual = np.zeros((m, COLUMNS, width), np.float32)
-        self.since = np.full((m, COLUMNS), -1, np.int64)
+        self.since = np.zeros((m, COLUMNS), np.int64)  # says nothing where s is 0
         self.latched = np.zeros(m, bool)
         self.shifted = np.zeros(m)  # standard deviations of the level, when it was told of
 

@@ -68,3 +68,26 @@ def test_a_state_goes_on_where_it_was(before: int, after: int, share: float) -> 
     found = looked(first, share, before, 1)
     second.restore(json.loads(json.dumps(first.state())))
     assert found + looked(second, share, after, 2) == expected
+
+
+def test_what_is_refused_tells_the_time_only_until_an_answer_does() -> None:
+    rejections = Rejections(NAMES, Drift())
+    for _ in range(4):  # nothing tells the time: it is waited for
+        assert rejections.update("v1", STEP, {"carrier": STEP}, None, None) == []
+    (found,) = rejections.update("v1", 1, {"carrier": 1}, 500, 600)
+    assert (found.since, found.window_to) == (500, 600)
+    later = Rejections(NAMES, Drift())
+    assert later.update("v1", 1, {"carrier": 1}, 10**15, 10**15) == []
+    assert later.update("v1", 1, {}, 700, 800) == []
+    (found,) = later.update("v1", 4 * STEP, {"carrier": 4 * STEP}, 10**15, 10**15)
+    assert (found.since, found.window_to) == (700, 800)
+
+
+def test_a_state_without_any_event_time_goes_on() -> None:
+    first, old, second = (Rejections(NAMES, Drift()) for _ in range(3))
+    first.update("v1", 3, {"carrier": 3}, None, None)
+    state = json.loads(json.dumps(first.state()))
+    second.restore(state)
+    assert second.state() == first.state()
+    old.restore({**state, "waiting": [3, -1, -1]})  # as older versions wrote it
+    assert old.state() == first.state()
