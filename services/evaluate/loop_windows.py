@@ -20,8 +20,6 @@ from streams.task import LastN, Task
 from streams.triggers.inputs import Measured
 from streams.windows import Span, spans_of
 
-NEVER = -(1 << 62)
-
 
 class Windows:
     """Sums by pane and version; `measured` tells of the windows that changed or ended."""
@@ -31,7 +29,7 @@ class Windows:
         self._windows = [window for window in task.windows if not isinstance(window, LastN)]
         self._panes: dict[tuple[int, str], Sums] = defaultdict(Sums)
         self._dirty: set[tuple[Span, str]] = set()
-        self._watermark = NEVER
+        self._watermark: int | None = None
 
     def predictions(self, columns: Columns) -> None:
         """Take a batch of predictions in."""
@@ -61,10 +59,11 @@ class Windows:
 
     def measured(self, now: int) -> list[Measured]:
         """The windows that changed, or ended, since this was asked last."""
+        before = self._watermark
         for pane, version in self._panes:
             for window in self._windows:
                 for span in spans_of(window, pane):
-                    if self._watermark < span.end <= now:
+                    if span.end <= now and (before is None or before < span.end):
                         self._dirty.add((span, version))
         self._watermark = now
         found = [self._measured(span, version, now) for span, version in sorted(self._dirty)]

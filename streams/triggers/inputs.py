@@ -11,8 +11,8 @@ class Measured:
     """A window's metrics: one version and role, all traffic or a segment.
 
     id: the record's key. revision: the highest of a key holds. watermark: how far event time had
-    come. classes: labels by class, empty where they are not counted. figures: metrics by name,
-    with their bounds (``accuracy``, ``accuracy_low``, …) and estimates.
+    come, None where that is not told. classes: labels by class, empty where they are not counted.
+    figures: metrics by name, with their bounds (``accuracy``, ``accuracy_low``, …) and estimates.
     trusted: whether nothing speaks against the estimates.
     """
 
@@ -26,7 +26,7 @@ class Measured:
     value: str = ""
     revision: int = 0
     complete: bool = True
-    watermark: int = 0
+    watermark: int | None = None
     predictions: int = 0
     rejected: int = 0
     outcomes: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas.codec import Codec
+from streams.event_time import latest
 from streams.triggers.decided import Refusal, Retrain
 from streams.triggers.declare import BOUNDED, ESTIMATED, UNBOUNDED
 from streams.triggers.inputs import Answer, Asked, Drift, Inputs, Measured
@@ -97,8 +98,7 @@ def retrain(values: Iterable[bytes | None], codec: Codec) -> Inputs:
 
 def time_of(inputs: Inputs) -> int | None:
     """How far event time has come, as inputs tell; None where they do not."""
-    times = [*(m.watermark for m in inputs.metrics), *(drift.at for drift in inputs.drifts)]
-    return max(times, default=None)
+    return latest(*(m.watermark for m in inputs.metrics), *(drift.at for drift in inputs.drifts))
 
 
 def record(decided: Decided, now_ms: int, ends: Sequence[int]) -> dict[str, Any]:

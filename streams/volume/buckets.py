@@ -15,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 IDLE_MS = 20_000
 """A partition of which nothing came for so long, by the times of the records, is not waited for: a
 jump is to be told within a minute."""
+_NONE_OVER = -1
+"""What older versions wrote where no bucket was over."""
 MOST_OPEN = 100_000
 """Buckets that wait for a partition that is behind: eleven days of event time, read ahead."""
 
@@ -27,7 +29,7 @@ class Buckets:
         self._heard: dict[str, int] = {}
         self._began: int | None = None
         self._open: dict[int, dict[str, list[int]]] = {}
-        self._over = -1
+        self._over: int | None = None  # the last bucket that is over
 
     def add(
         self,
@@ -48,7 +50,7 @@ class Buckets:
         late = 0
         counted = zip(clients, buckets.tolist(), requests.tolist(), held.tolist(), strict=True)
         for client, bucket, n, back in counted:
-            if bucket <= self._over:
+            if self._over is not None and bucket <= self._over:
                 late += n
                 continue
             cell = self._open.setdefault(bucket, {}).setdefault(client, [0, 0])
@@ -85,7 +87,8 @@ class Buckets:
     def restore(self, state: dict[str, Any]) -> None:
         """What `state` gave."""
         self._newest, self._heard = state["newest"], state["heard"]
-        self._began, self._over = state["began"], state["over"]
+        self._began, over = state["began"], state["over"]
+        self._over = None if over == _NONE_OVER else over
         self._open = {bucket: cells for bucket, cells in state["open"]}
 
     def _slowest(self, at_ms: int) -> int | None:

@@ -37,6 +37,8 @@ LEAST_SPREAD, SPREAD_WEIGHT = 0.02, 5.0
 many buckets of one request it weighs as much as."""
 LEAST_JUDGED = 1_000.0
 """Requests that a gate must have judged before shares of single clients are looked at."""
+_NO_BUCKET = -1
+"""What older versions wrote where no bucket had been looked at."""
 SHARE_WEIGHT = 20.0
 """Requests: what is known of the whole stream's share counts as much as so many of a client's."""
 
@@ -86,7 +88,7 @@ class Detector:
         self._seasons = Seasons(policy.season)
         self._jumps: dict[str, Jump] = {}
         self._version = ""
-        self._last = -1  # the last bucket
+        self._last: int | None = None  # the last bucket
         self._exposure = 0.0  # of the stream: seconds, by how busy it usually is then
         self._buckets = 0.0
         self._memory_s = policy.memory.total_seconds()
@@ -111,9 +113,10 @@ class Detector:
         bucket: a later one than before. names: different ones; WHOLE ("") for requests that name
         none.
         """
-        if bucket <= self._last:
-            raise ValueError(f"bucket {bucket} after {self._last}")
-        empty = min(bucket - self._last - 1, MOST_EMPTY) if self._last >= 0 else 0
+        last = bucket - 1 if self._last is None else self._last
+        if bucket <= last:
+            raise ValueError(f"bucket {bucket} after {last}")
+        empty = min(bucket - last - 1, MOST_EMPTY)
         busy = self._seasons.factor(bucket)
         self._exposure += empty * busy * BUCKET_S
         self._buckets += empty
@@ -136,8 +139,8 @@ class Detector:
         self._clients.column("last")[rows] = self._exposure
         self._clients.column("buckets")[rows] = self._buckets
         self._seasons.add(bucket, int(requests.sum()), (empty + 1) * BUCKET_S)
-        if bucket // FADE_BUCKETS != self._last // FADE_BUCKETS:
-            passed_ = min(bucket // FADE_BUCKETS - self._last // FADE_BUCKETS, 1_000)
+        passed_ = min(bucket // FADE_BUCKETS - last // FADE_BUCKETS, 1_000)
+        if passed_:
             self._clients.fade(0.5 ** (passed_ * FADE_BUCKETS * BUCKET_S / self._memory_s))
         self._last = bucket
         return changes
@@ -352,5 +355,6 @@ class Detector:
         rest = json.loads(state["rest"])
         self._seasons.restore(rest["seasons"])
         self._jumps = {client: Jump(**jump) for client, jump in rest["jumps"].items()}
-        self._last, self._exposure = rest["last"], rest["exposure"]
+        last, self._exposure = rest["last"], rest["exposure"]
+        self._last = None if last == _NO_BUCKET else last
         self._buckets, self._version = rest["buckets"], rest["version"]

@@ -16,6 +16,9 @@ SHRINK_S = 600.0
 MEMORY = 0.9
 """What was seen of an hour counts this much once the next one of its kind has begun."""
 
+_NO_HOUR = -1
+"""What older versions wrote where nothing was added."""
+
 
 class Seasons:
     """Requests and seconds of each hour of the season."""
@@ -24,7 +27,7 @@ class Seasons:
         self._cells = {None: 1, "hour_of_day": 24, "hour_of_week": 168}[season]
         self._requests = np.zeros(self._cells)
         self._seconds = np.zeros(self._cells)
-        self._now = -1
+        self._now: int | None = None  # the hour that was last added to
         self._factor = 1.0
         self._known = False
 
@@ -70,7 +73,8 @@ class Seasons:
         """What `state` gave, of the same season."""
         self._requests = np.array(state["requests"], np.float64)
         self._seconds = np.array(state["seconds"], np.float64)
-        self._now, self._factor = state["now"], state["factor"]
+        now, self._factor = state["now"], state["factor"]
+        self._now = None if now == _NO_HOUR else now
         self._known = state["known"]
 
     def _of(self, cell: int) -> float:
