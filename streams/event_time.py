@@ -7,6 +7,7 @@ and read here alone.
 from __future__ import annotations
 
 _NOT_KNOWN = -(1 << 62)
+_FIRST, _LAST = -2_208_988_800_000, 32_503_680_000_000  # 1900 and 3000
 
 
 def latest(*times: int | None) -> int | None:
@@ -17,6 +18,13 @@ def latest(*times: int | None) -> int | None:
 def earliest(*times: int | None) -> int | None:
     """The earliest of the times that are known; None where none is."""
     return min((time for time in times if time is not None), default=None)
+
+
+def checked(time: int) -> int:
+    """A time that a record tells; ValueError where it can be none, and no date could be made."""
+    if not _FIRST <= time < _LAST:
+        raise ValueError(f"{time} ms is no time between the years 1900 and 3000")
+    return time
 
 
 def to_number(time: int | None) -> int:

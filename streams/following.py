@@ -85,7 +85,12 @@ class Following(Follower):
         if message is not None:
             error = message.error()
             if error is None:
-                self._roles = fold([ModelRecord.of(self._codec.read(message.value()))], self._roles)
+                try:
+                    self._roles = self._roles.told(message.key(), message.value(), self._codec)
+                except ValueError as failure:
+                    # Only Weir writes here, and this is not Weir's.
+                    where = f"offset {message.offset()} of {self._topic}"
+                    log.error("%s is left out: %s", where, failure)
                 if self._caught_up.is_set():
                     self._obey()
                 self._as_of = message.offset() + 1

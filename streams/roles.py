@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from schemas.codec import Codec
+
 Role = Literal["champion", "canary", "shadow", "candidate", "archived", "rejected", "none"]
 
 BY_TRAINER, BY_ROLLOUT, BY_LEARNER = "trainer", "rollout", "learner"
@@ -106,6 +108,15 @@ class Roles:
         if record is not None:
             return fold([record], self)
         return Roles({known: r for known, r in self.records.items() if known != version})
+
+    def told(self, key: bytes | None, value: bytes | None, codec: Codec) -> Roles:
+        """The roles after a record of the topic as it is stored; a null deletes its version.
+
+        ValueError where it is no record of Weir's.
+        """
+        if value is None:
+            return self.after((key or b"").decode(errors="replace"), None)
+        return fold([ModelRecord.of(codec.read(value))], self)
 
     def of_event(self, event_id: str) -> ModelRecord | None:
         """The version that a retrain event led to, if it is recorded."""

@@ -58,16 +58,29 @@ class Throttles:
             if name in live and (codes == code).any()
         }
 
+    def told(self, key: bytes | None, value: bytes | None, codec: Codec) -> Throttles:
+        """Who is throttled after a record of the topic; a null ends its client's throttle.
+
+        Clients whose throttle is over, or too old, are let go: as many are kept as are throttled.
+        ValueError where it is no record of Weir's.
+        """
+        if value is None:
+            gone = (key or b"").decode(errors="replace")
+            return Throttles({c: t for c, t in self.by_client.items() if c != gone})
+        record = codec.read(value)
+        client, at = record["client"], record["decided_at"]
+        kept = {c: t for c, t in self.by_client.items() if at - t.decided_at < LEASE_MS}
+        kept.pop(client, None)
+        if record["action"] != "none":
+            kept[client] = Throttle(record["action"], record["reason"], at)
+        return Throttles(kept)
+
 
 NOBODY = Throttles({})
 
 
 class FollowingThrottles(Follower):
-    """Follows the topic in a thread; `current` is what the next batch is served by.
-
-    It keeps as many clients as are throttled: records that end one, and those that are too old,
-    are let go.
-    """
+    """Follows the topic in a thread; `current` is what the next batch is served by."""
 
     def __init__(self, task: str, codec: Codec, client: Mapping[str, Any]) -> None:
         super().__init__(task, "throttles", client, "throttles can no longer be followed")
@@ -93,15 +106,15 @@ class FollowingThrottles(Follower):
             self._caught_up.set()
 
     def _decide(self, message: Any) -> None:
-        record = self._codec.read(message.value())
-        at = record["decided_at"]
-        kept = {c: t for c, t in self._current.by_client.items() if at - t.decided_at < LEASE_MS}
-        if record["action"] == "none":
-            if kept.pop(record["client"], None):
-                log.info("client %r is answered again", record["client"])
-        else:
-            if record["client"] not in kept:
-                log.warning("client %r: %s", record["client"], record["reason"])
-            kept[record["client"]] = Throttle(record["action"], record["reason"], at)
-        self._current = Throttles(kept)
-        THROTTLED.set(len(kept))
+        before = self._current
+        try:
+            self._current = before.told(message.key(), message.value(), self._codec)
+        except ValueError as error:
+            # Only Weir writes here, and this is not Weir's.
+            log.error("offset %d of %s is left out: %s", message.offset(), self._topic, error)
+            return
+        for client in before.by_client.keys() - self._current.by_client.keys():
+            log.info("client %r is answered again", client)
+        for client in self._current.by_client.keys() - before.by_client.keys():
+            log.warning("client %r: %s", client, self._current.by_client[client].reason)
+        THROTTLED.set(len(self._current.by_client))

@@ -114,39 +114,21 @@ class Triggers:
     def _read(
         self, batch: RecordBatch, first: int, policies: Policies
     ) -> tuple[Inputs, list[DeadLetter]]:
-        """What a batch tells from a position on. Only Weir writes here: what is not readable is
-        set aside, and the others are read one by one."""
-        keys, values = list(batch.keys[first:]), list(batch.values[first:])
+        """What a batch tells from a position on; only Weir writes here: what it did not is set
+        aside."""
+        topic, codec = batch.topic.rpartition(".")[2], self._codecs[batch.topic]
+        found: list[records.One] = []
         letters: list[DeadLetter] = []
-        codec = self._codecs[batch.topic]
-        while True:
+        for position in range(first, len(batch)):
             try:
-                return self._inputs(batch.topic, keys, values, codec, policies), letters
-            except ValueError:
-                before = len(letters)
-                for position, value in enumerate(values):
-                    try:
-                        if value is not None:
-                            codec.read(value)
-                    except ValueError as error:
-                        letters.append(DeadLetter(first + position, "undecodable", str(error)))
-                        values[position] = None
-                if len(letters) == before:  # every record can be read: the mistake is ours
-                    raise
-
-    def _inputs(
-        self,
-        topic: str,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        codec: Codec,
-        policies: Policies,
-    ) -> Inputs:
-        name = topic.rpartition(".")[2]
-        if name == "metrics":
-            return records.metrics(keys, values, codec, policies)
-        read = {"drifts": records.drifts, "models": records.models, "retrain": records.retrain}
-        return read[name](values, codec)
+                key, value = batch.keys[position], batch.values[position]
+                one = records.read(topic, key, value, codec, policies)
+            except ValueError as error:
+                letters.append(DeadLetter(position, "undecodable", str(error)))
+                continue
+            if one is not None:
+                found.append(one)
+        return records.inputs(found), letters
 
     def _outputs(self, decided: Sequence[Decided]) -> list[Output]:
         if not decided:

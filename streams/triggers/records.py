@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.codec import Codec
-from streams.event_time import latest
+from streams.event_time import checked, latest
 from streams.triggers.decided import Refusal, Retrain
 from streams.triggers.declare import BOUNDED, ESTIMATED, UNBOUNDED
 from streams.triggers.inputs import Answer, Asked, Drift, Inputs, Measured
@@ -24,29 +24,53 @@ FIGURES = (
 )
 
 
-def metrics(
-    keys: Sequence[bytes | None], values: Sequence[bytes | None], codec: Codec, policies: Policies
-) -> Inputs:
-    """Metric records that triggers look at; the others are known by their keys and not read."""
-    found = []
-    for key, value in zip(keys, values, strict=True):
-        parts = (key or b"").decode(errors="replace").split("|", 5)
-        if value is None or len(parts) < 6 or not policies.wants(parts[0], parts[4], parts[5]):
-            continue
-        found.append(measured((key or b"").decode(), codec.read(value)))
-    return Inputs(metrics=found)
+One = Measured | Drift | Answer | Asked
+
+
+def read(
+    topic: str, key: bytes | None, value: bytes | None, codec: Codec, policies: Policies
+) -> One | None:
+    """What a record of a topic tells triggers; None where it tells them nothing.
+
+    topic: without the task's name. A null stands for a version that an operator deleted, or a
+    window that compaction let go of. ValueError where the record is not Weir's.
+    """
+    if value is None:
+        return None
+    match topic:
+        case "metrics":  # the others are known by their keys and not read
+            id_ = (key or b"").decode(errors="replace")
+            parts = id_.split("|", 5)
+            if len(parts) < 6 or not policies.wants(parts[0], parts[4], parts[5]):
+                return None
+            return measured(id_, codec.read(value))
+        case "drifts":
+            return _drift(codec.read(value))
+        case "models":
+            return _answer(codec.read(value))
+    return _asked(codec.read(value))
+
+
+def inputs(found: Sequence[One]) -> Inputs:
+    """What the records of a batch tell."""
+    return Inputs(
+        [one for one in found if isinstance(one, Measured)],
+        [one for one in found if isinstance(one, Drift)],
+        [one for one in found if isinstance(one, Answer)],
+        [one for one in found if isinstance(one, Asked)],
+    )
 
 
 def measured(id_: str, record: Mapping[str, Any]) -> Measured:
     """A metric record as triggers see it; event time before there was a watermark is a bound."""
-    end, complete = record["window_end"], record["complete"]
-    watermark = record.get("watermark")
+    start, end = checked(record["window_start"]), checked(record["window_end"])
+    complete, watermark = record["complete"], record.get("watermark")
     if watermark is None:
-        watermark = end if complete else record["window_start"]
+        watermark = end if complete else start
     return Measured(
         id=id_,
         window=record["window"],
-        start=record["window_start"],
+        start=start,
         end=end,
         version=record["version"],
         role=record["role"],
@@ -54,7 +78,7 @@ def measured(id_: str, record: Mapping[str, Any]) -> Measured:
         value=record["value"],
         revision=record["revision"],
         complete=complete,
-        watermark=watermark,
+        watermark=checked(watermark),
         predictions=record["predictions"],
         rejected=record["rejected"],
         outcomes=record["outcomes"],
@@ -65,35 +89,30 @@ def measured(id_: str, record: Mapping[str, Any]) -> Measured:
     )
 
 
-def drifts(values: Iterable[bytes | None], codec: Codec) -> Inputs:
-    """Drift records."""
-    return Inputs(drifts=[_drift(codec.read(value)) for value in values if value is not None])
-
-
 def _drift(record: Mapping[str, Any]) -> Drift:
     return Drift(
         id=record["drift_id"],
         kind=record["kind"],
         subject=record["subject"] or record["feature"] or "",
         version=record["version"],
-        at=record["window_to"],
+        at=checked(record["window_to"]),
         hurts=record["hurts"],
         words=(record["effect"] or record["message"])[:MOST_WORDS],
     )
 
 
-def models(values: Iterable[bytes | None], codec: Codec) -> Inputs:
-    """Records of versions and their roles; null: a version that an operator deleted."""
-    names = ("event_id", "version", "role", "metrics")
-    read = [codec.read(value) for value in values if value is not None]
-    return Inputs(answers=[Answer(*(record[name] for name in names)) for record in read])
+def _answer(record: Mapping[str, Any]) -> Answer:
+    return Answer(record["event_id"], record["version"], record["role"], record["metrics"])
 
 
-def retrain(values: Iterable[bytes | None], codec: Codec) -> Inputs:
-    """Retrain events, of others and of triggers."""
-    names = ("event_id", "policy", "status", "event_time")
-    read = [codec.read(value) for value in values if value is not None]
-    return Inputs(asked=[Asked(*(record[name] for name in names)) for record in read])
+def _asked(record: Mapping[str, Any]) -> Asked:
+    at = record["event_time"]
+    return Asked(
+        record["event_id"],
+        record["policy"],
+        record["status"],
+        None if at is None else checked(at),
+    )
 
 
 def time_of(inputs: Inputs) -> int | None:
