@@ -66,14 +66,17 @@ def histories(
     partitions: int = 1,
     least: int = 5,
     most: int = 20,
+    together: int = 3,
 ) -> st.SearchStrategy[list[Step]]:
-    """What a stage meets, step by step; topics: by name, what Weir writes there."""
+    """What a stage meets, step by step; topics: by name, what Weir writes there.
+    together: records that are read at once, at most.
+    """
 
     rare = JUNK | st.sampled_from(sorted(topics)).flatmap(lambda topic: topics[topic].map(cut))
 
     def fed(topic: str) -> st.SearchStrategy[Step]:
         rows = st.integers(0, 7).flatmap(lambda n: rare if n == 0 else topics[topic])
-        made = st.lists(rows, min_size=1, max_size=3).map(tuple)
+        made = st.lists(rows, min_size=1, max_size=together).map(tuple)
         return st.builds(Fed, st.just(topic), made, st.integers(0, partitions - 1))
 
     steps = st.one_of(*map(fed, topics), *others, st.just(RESTART))
