@@ -59,10 +59,19 @@ def joined(bench: Bench, least: int) -> bool:
 
 def counted(bench: Bench) -> dict[str, int]:
     """Up to which offset the topic of the features has counted each source."""
-    return {r["source"]: r["through"] for r in bench.records("features") if r["through"]}
+    return {r["source"]: r["through"] for r in updates(bench) if r["through"]}
+
+
+def updates(bench: Bench) -> list[dict[str, Any]]:
+    """The records of the features' topic, without those that others left there."""
+    codec = bench.codec("features")
+    return [codec.read(m.value()) for m in bench.read("features") if m.key() != b"left behind"]
 
 
 def test_online_is_offline_though_workers_are_killed(bench: Bench) -> None:
+    for value in (None, b"not Avro", b"\0\0\0\0\1of an earlier version"):
+        bench.send_raw("features", value, key=b"left behind")
+    bench.flush()
     worker = bench.worker()
     worker.wait_until_ready()
     for i in range(N):
@@ -99,6 +108,12 @@ def test_online_is_offline_though_workers_are_killed(bench: Bench) -> None:
         return found if found["features_as_of"].split(",")[:2] == wanted.split(",")[:2] else None
 
     probed = wait_for(probe, "a request is served with all of the outcomes counted")["features"]
+    state = worker.wait_until_ready()
+    assert state["features_as_of"].split(",")[:2] == wanted.split(",")[:2]
+    newest = max(int(time) for time in state["features_until"].split(",")[:2])
+    assert newest == START + (N - 1) * STEP_MS + KNOWN_MS
+    assert len(updates(bench)) < N
+
     known = [i for i in range(N) if START + i * STEP_MS + KNOWN_MS < at and i % 3]
     assert probed["depot_known"] == len(known)
     assert probed["depot_late"] == sum(late(i) for i in known) / len(known)
