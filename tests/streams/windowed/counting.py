@@ -68,6 +68,8 @@ class Counting:
         self.taken: list[RecordBatch] = []
         self.gaps: dict[tuple[str, int], int] = {}
         self.outputs: list[Output] = []
+        # False: the process dies before it writes what it commits from now on.
+        self.writes = True
         self.begin()
 
     def begin(self) -> None:
@@ -77,9 +79,24 @@ class Counting:
             self.cells.open(partition)
 
     def restart(self) -> None:
+        """Another process over the same disk, or over another one (`folder`).
+
+        What the disk lacks is replayed, in other batches and without publishing any of it.
+        """
         self.cells.close()
         self.stores.close()
+        self.writes = True
         self.begin()
+        self.cells.close()
+        places: dict[tuple[str, int], list[RecordBatch]] = {}
+        for batch in self.taken:
+            offsets = self.stores.get(self.cells.stage, batch.partition).offsets
+            if batch.next_offset > offsets.get(batch.topic, 0):
+                places.setdefault(batch.tp, []).append(batch)
+        for batches in places.values():
+            assert self._count(joined(batches)) == []
+        for partition in range(self.task.partitions):
+            self.cells.open(partition)
 
     def take(self, topic: str, partition: int, records: Sequence[dict[str, Any]]) -> list[Output]:
         """One batch; what it publishes."""
@@ -101,28 +118,14 @@ class Counting:
     def _count(self, batch: RecordBatch) -> list[Output]:
         result = self.cells(batch)
         assert result.after_commit is not None
-        result.after_commit()
+        if self.writes:
+            result.after_commit()
         return result.outputs
 
     def marker(self) -> None:
         """A transaction's end takes an offset in every partition."""
         for place in self.records:
             self.gaps[place] = self.gaps.get(place, 0) + 1
-
-    def lose_the_disk(self, folder: Path) -> None:
-        """Another worker, which replays all records in other batches and publishes none of it."""
-        self.cells.close()
-        self.stores.close()
-        self.folder = folder
-        self.begin()
-        self.cells.close()
-        places: dict[tuple[str, int], list[RecordBatch]] = {}
-        for batch in self.taken:
-            places.setdefault(batch.tp, []).append(batch)
-        for batches in places.values():
-            assert self._count(joined(batches)) == []
-        for partition in range(self.task.partitions):
-            self.cells.open(partition)
 
     def table(self, compacted: bool = False) -> Table:
         """What a worker knows that has read the topic from its start."""

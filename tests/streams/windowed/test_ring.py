@@ -81,7 +81,7 @@ steps = st.lists(
                 max_size=5,
             ),
         ),
-        st.sampled_from(["restart", "lose the disk", "marker"]),
+        st.sampled_from(["restart", "lose the disk", "write no more", "marker"]),
     ),
     max_size=25,
 )
@@ -99,7 +99,10 @@ def test_a_reader_that_starts_late_knows_what_one_that_was_there_knows(
             if step == "restart":
                 counting.restart()
             elif step == "lose the disk":
-                counting.lose_the_disk(Path(folder) / str(number))
+                counting.folder = Path(folder) / str(number)
+                counting.restart()
+            elif step == "write no more":
+                counting.writes = False
             elif step == "marker":
                 counting.marker()
             else:
