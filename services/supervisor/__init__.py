@@ -1,5 +1,6 @@
 """Keeps child processes running: what they are, who runs, how they are stopped."""
 
+from services.supervisor.ends import UnplannedEnd, restarts, unplanned_ends
 from services.supervisor.spec import ProcessSpec
 from services.supervisor.state import (
     HomeBusyError,
@@ -19,6 +20,9 @@ __all__ = [
     "StartError",
     "Supervisor",
     "SupervisorError",
+    "UnplannedEnd",
     "read_run_state",
+    "restarts",
     "stop_home",
+    "unplanned_ends",
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +33,11 @@ class Child:
         """Start `argv`; raises OSError when it cannot be run."""
         self._reaping = threading.Lock()
         with open_log(log) as output:
+            self.log_begin = output.tell()
+            """Where in the log file what this process writes begins, in bytes."""
+            # So that of whatever it writes, tracebacks as well, it is known when (`services.logs`).
+            output.write(_start_line(log))
+            output.flush()
             self._process = subprocess.Popen(
                 list(argv),
                 env={**os.environ, **env},
@@ -99,6 +106,12 @@ def open_log(path: Path) -> BinaryIO:
     if path.exists() and path.stat().st_size > LARGEST_LOG:
         path.replace(path.with_name(f"{path.name}.1"))
     return path.open("ab")
+
+
+def _start_line(log: Path) -> bytes:
+    now = datetime.now(UTC).isoformat()
+    line = {"event": "process starts", "level": "info", "timestamp": now, "process": log.stem}
+    return f"{json.dumps(line)}\n".encode()
 
 
 def _peek(pid: int, flags: int) -> bool:

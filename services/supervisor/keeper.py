@@ -7,13 +7,17 @@ import threading
 import time
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
+from services.logs import last_error
 from services.supervisor.child import Child
+from services.supervisor.crashes import CrashHistory
+from services.supervisor.ends import UnplannedEnd, record_end
 from services.supervisor.spec import ProcessSpec
 from services.supervisor.state import ProcessState, forget_state, start_ticks, write_state
 
@@ -50,6 +54,8 @@ class Keeper:
         self._stop = threading.Event()
         self._child: Child | None = None
         self._restarts = 0
+        self._crashes = CrashHistory()
+        self._last_end: UnplannedEnd | None = None
         self._probe_error: Exception | None = None
         self._stop_asked_at = 0.0
         self._thread = threading.Thread(target=self._keep, name=f"keeper-{spec.name}", daemon=True)
@@ -93,6 +99,7 @@ class Keeper:
                 self._fail(f"{self.spec.name} cannot be run: {error}")
                 return
             self._child = child
+            self._crashes = self._crashes.started(time.time())
             self._become("starting", child)
             if self._stop.is_set():  # it may have been asked before there was a child to ask
                 child.terminate()
@@ -108,9 +115,13 @@ class Keeper:
             ready_at = time.monotonic()
             code = child.wait()
 
-            # 3. A first start that does not get there is a failure: its user has to be told.
+            # 3. Whatever nobody asked for is written down.
             if self._stop.is_set():
                 return
+            if self.spec.restart or code != 0:
+                self._record_end(child, start, code)
+
+            # 4. A first start that does not get there is a failure: its user has to be told.
             if not self.ready.is_set():
                 self._fail(self._why_not_ready(start, code))
                 return
@@ -119,20 +130,39 @@ class Keeper:
                 self._become("ended", None)
                 return
 
-            # 4. Start it again, at once if it had run well, else later each time.
+            # 5. Start it again, at once if it had run well, else later each time.
             if start == "ready" and time.monotonic() - ready_at > STABLE_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
             log.warning(
                 "process died: starting it again",
                 name=self.spec.name,
                 how=_describe(code),
+                error=self._last_end.error if self._last_end else "",
                 in_s=round(backoff_s, 1),
                 log=str(self._log_path),
             )
-            self._restarts += 1
             self._become("backing-off", None)
             self._stop.wait(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+
+    def _record_end(self, child: Child, start: Start, code: int) -> None:
+        now = datetime.now(UTC)
+        error = last_error(self._log_path, child.log_begin)
+        late = f" by the supervisor: not ready after {self.spec.ready_timeout_s:g} s"
+        self._last_end = UnplannedEnd(
+            name=self.spec.name,
+            pid=child.pid,
+            at=now.isoformat(),
+            how=_describe(code) + (late if start == "late" else ""),
+            error=error.text if error else "",
+            log=str(self._log_path),
+        )
+        self._restarts += 1
+        was_looping = self._crashes.looping(now.timestamp())
+        self._crashes = self._crashes.ended(now.timestamp())
+        record_end(self._home, self._last_end)
+        if self._crashes.looping_since is not None and not was_looping:
+            log.warning("crash loop", name=self.spec.name, end=self._last_end.text)
 
     def _await_prerequisites(self) -> bool:
         for other in self._prerequisites:
@@ -191,6 +221,9 @@ class Keeper:
             restarts=self._restarts,
             addresses=dict(self.spec.addresses),
             log=str(self._log_path),
+            last_end=asdict(self._last_end) if self._last_end else None,
+            started_at=self._crashes.started_at,
+            looping_since=self._crashes.looping_since,
         )
 
 

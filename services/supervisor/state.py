@@ -3,6 +3,7 @@
     run/supervisor.lock   held (flock) by the one supervisor of this home
     run/supervisor.json   the supervisor
     run/<name>.json       one file for each process it keeps
+    run/ends.jsonl        the unplanned ends of processes (`services.supervisor.ends`)
 
 Each file is replaced as a whole, so a reader never sees half of one. A process is known by its id
 and the time it started, since the kernel gives an id to another process in the end.
@@ -21,6 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
+from services.supervisor.crashes import CrashHistory
+
 SUPERVISOR = "supervisor"
 
 
@@ -38,7 +41,8 @@ class ProcessState:
 
     `start_ticks` is the kernel's own start time of the process, in clock ticks since boot. `state`
     is one of waiting, starting, ready, backing-off, ended, failed; `since` is when it came to be so
-    (ISO 8601, UTC).
+    (ISO 8601, UTC). `restarts` counts its unplanned ends under this supervisor, `last_end` is the
+    newest of them (`UnplannedEnd`). `started_at` and `looping_since` are those of `CrashHistory`.
     """
 
     name: str
@@ -49,6 +53,14 @@ class ProcessState:
     restarts: int = 0
     addresses: Mapping[str, str] = field(default_factory=dict)
     log: str | None = None
+    last_end: Mapping[str, str | int] | None = None
+    started_at: float | None = None
+    looping_since: float | None = None
+
+    def looping(self, now: float) -> bool:
+        """Whether it is in a crash loop; now: seconds since 1970."""
+        started_at = self.started_at if self.alive else None
+        return CrashHistory((), self.looping_since, started_at).looping(now)
 
     @property
     def alive(self) -> bool:

@@ -13,6 +13,7 @@ from typing import IO, Self
 
 import structlog
 
+from services.supervisor.ends import trim_ends
 from services.supervisor.keeper import Keeper
 from services.supervisor.spec import ProcessSpec, problems_of
 from services.supervisor.state import (
@@ -59,6 +60,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         self._lock = lock_home(self.home)
         self._end_leftovers()
+        trim_ends(self.home)
         (self.home / "logs").mkdir(exist_ok=True)
         write_state(
             self.home,

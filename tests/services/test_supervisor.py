@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,11 @@ from services.supervisor import (
     SupervisorError,
     child,
     read_run_state,
+    restarts,
     stop_home,
+    unplanned_ends,
 )
+from services.supervisor.crashes import LOOP_OVER_S
 from services.supervisor.spec import problems_of
 from services.supervisor.state import end_process, start_ticks, write_state
 from tests.conftest import PATIENCE_S
@@ -141,6 +145,57 @@ def test_a_process_that_is_killed_is_started_again(tmp_path: Path) -> None:
         assert (state.restarts, state.pid, state.alive) == (1, pid_of(supervisor, "worker"), True)
 
 
+def test_an_unplanned_end_is_kept_with_its_last_error(tmp_path: Path) -> None:
+    error = json.dumps({"event": "stage failed", "level": "error", "exception": "x\nValueError: 1"})
+    went = tmp_path / "went"
+    code = f"import os\nif not os.path.exists({str(went)!r}):\n"
+    code += (
+        f" open({str(went)!r}, 'w'); print({error!r}, flush=True); raise SystemExit(3)\n{FOREVER}"
+    )
+    with Supervisor(tmp_path / "home") as supervisor:
+        supervisor.start(
+            [ProcessSpec("worker", python(code)), ProcessSpec("sink", python(FOREVER))]
+        )
+        eventually(lambda: went.exists() and supervisor.status()[0].state == "ready")
+        eventually(lambda: supervisor.status()[0].restarts == 1)
+        last = read_run_state(tmp_path / "home").processes["worker"].last_end
+    # An end that is asked for is none, and what was kept outlives the supervisor.
+    (end,) = unplanned_ends(tmp_path / "home")
+    assert (end.name, end.how, end.error) == (
+        "worker",
+        "exit code 3",
+        "stage failed: ValueError: 1",
+    )
+    assert last == asdict(end)
+
+
+def test_a_process_that_ends_again_and_again_is_in_a_crash_loop(tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    code = (
+        f"{note(lives, 'x')}\n"
+        f"if len(open({str(lives)!r}).read()) > 6: {FOREVER}\n"
+        "raise OSError('no')"
+    )
+    with Supervisor(tmp_path / "home") as supervisor:
+        supervisor.start([ProcessSpec("worker", python(code))])
+        eventually(lambda: only(supervisor.status()).looping(time.time()))
+        eventually(lambda: only(supervisor.status()).alive)
+        state = read_run_state(tmp_path / "home").processes["worker"]
+        assert (state.restarts, state.state) == (3, "ready")
+        assert state.looping(time.time())  # it lives, and has yet to show that it stays alive
+        assert state.started_at is not None
+        assert not state.looping(state.started_at + LOOP_OVER_S)
+    assert restarts(unplanned_ends(tmp_path / "home")) == {"worker": 3}
+
+
+def test_a_first_start_that_fails_is_an_unplanned_end(tmp_path: Path) -> None:
+    spec = ProcessSpec("worker", python("import nothing_of_that_name"), ready=lambda: False)
+    with Supervisor(tmp_path) as supervisor, pytest.raises(StartError):
+        supervisor.start([spec])
+    (end,) = unplanned_ends(tmp_path)
+    assert end.text == "exit code 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"
+
+
 def test_a_process_that_need_not_be_restarted_stays_ended(tmp_path: Path) -> None:
     go = tmp_path / "go"
     code = f"import os\nwhile not os.path.exists({str(go)!r}): pass"
@@ -149,6 +204,7 @@ def test_a_process_that_need_not_be_restarted_stays_ended(tmp_path: Path) -> Non
         go.touch()
         eventually(lambda: only(supervisor.status()).state == "ended")
         assert only(supervisor.status()).restarts == 0
+    assert unplanned_ends(tmp_path / "home") == []
 
 
 def test_what_a_dead_process_left_in_its_session_is_ended(tmp_path: Path) -> None:
@@ -241,7 +297,9 @@ def test_output_and_environment_of_a_child(tmp_path: Path) -> None:
         spec = ProcessSpec("worker", python(code), env={"WEIR_X": "7"}, restart=False)
         supervisor.start([spec])
         eventually(lambda: only(supervisor.status()).state == "ended")
-    assert sorted(log.read_text().splitlines()) == ["an earlier run", "err", "out 7"]
+    earlier, begin, *said = log.read_text().splitlines()
+    assert (earlier, json.loads(begin)["event"]) == ("an earlier run", "process starts")
+    assert sorted(said) == ["err", "out 7"]
 
 
 def test_a_long_log_is_set_aside_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
