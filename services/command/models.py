@@ -10,7 +10,7 @@ import typer
 
 from services.command import models_act, models_look
 from services.command.context import Context, JsonOption, TaskOption, open_context
-from services.command.output import note, print_json, print_table, table, time_text
+from services.command.output import err, note, print_json, print_table, table, time_text
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -41,7 +41,7 @@ app.command()(models_act.archive)
 
 
 def _list(context: Context, as_json: bool) -> None:
-    from services.command.registry import read_versions
+    from services.command.registry import read_failure, read_versions
     from services.projection.places import read_manifest
 
     roles = read_versions(context)
@@ -63,7 +63,13 @@ def _list(context: Context, as_json: bool) -> None:
             ]
         )
         return
+    failure = read_failure(context, roles)
+    if failure is not None:
+        err.print(failure.text, style="bold red", soft_wrap=True)
+        note(f"what to do: {failure.facts()['what_to_do']}")
     if not newest_first:
+        if failure is not None:
+            return
         note("no version yet: the trainer makes the first one, `weir status` shows how far it is")
         return
     metrics = [name for name in SHOWN if any(name in record.metrics for record in newest_first)]

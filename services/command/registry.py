@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.command.context import Context
 from services.command.reading import partitions, read_all, reader
+from services.trainer.failures import Failure, standing_failure
 from streams.roles import ModelRecord, Roles
 
 
@@ -41,3 +42,14 @@ def read_topic(context: Context) -> Told:
         if record is not None:
             acts.append(record)
     return Told(roles, acts, stored[-1].offset + 1 if stored else 0)
+
+
+def read_failure(context: Context, roles: Roles) -> Failure | None:
+    """The training that failed last, unless a version came after it. CommandError as above."""
+    topic = context.contract.topic("retrain")
+    codec = context.contract.codec(topic.record, context.settings.home)
+    name = topic.topic(context.contract.task)
+    with reader(context.kafka) as consumer:
+        stored = list(read_all(consumer, name, partitions(consumer, name)))
+    events = [(each.time, codec.read(each.value)) for each in stored if each.value is not None]
+    return standing_failure(events, roles)

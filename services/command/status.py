@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from datetime import datetime
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from services.command.context import Context, JsonOption, TaskOption, open_context
 from services.command.output import CommandError, note, out, print_json, print_table, table
 from services.supervisor.state import ProcessState, read_run_state
+from services.supervisor.wording import trouble
 
 HEALTH_TIMEOUT_S = 2.0
 
 
 def status(task: TaskOption = None, as_json: JsonOption = False) -> None:
-    """Show processes, their health, the lag of the consumer groups, and the champion.
+    """Show processes, their health, the lag of the consumer groups, the champion, what failed.
 
-    Exits with 1 where the system does not run or a process is not well.
+    Exits with 1 where the system does not run or a process is not well, as in a crash loop.
     """
     context = open_context(task)
     state = read_run_state(context.settings.home)
@@ -32,6 +35,7 @@ def status(task: TaskOption = None, as_json: JsonOption = False) -> None:
         "processes": processes,
         "groups": {},
         "champion": None,
+        "failed_training": None,
         "addresses": {
             "kafka": context.settings.bootstrap,
             "clickhouse": f"http://{context.settings.clickhouse_host}"
@@ -49,13 +53,16 @@ def status(task: TaskOption = None, as_json: JsonOption = False) -> None:
 
 
 def _from_the_broker(context: Context, found: dict[str, Any]) -> str | None:
-    """Lag and champion; the reason where they cannot be had."""
+    """Lag, champion and the training that failed; the reason where they cannot be had."""
     from services.command.lag import lags
-    from services.command.registry import read_versions
+    from services.command.registry import read_failure, read_versions
 
     try:
         found["groups"] = lags(context.kafka, context.contract.task)
-        champion = read_versions(context).champion
+        roles = read_versions(context)
+        failure = read_failure(context, roles)
+        found["failed_training"] = failure.facts() if failure else None
+        champion = roles.champion
     except CommandError as error:
         return str(error)
     if champion is not None:
@@ -70,11 +77,14 @@ def _from_the_broker(context: Context, found: dict[str, Any]) -> str | None:
 
 def _process(state: ProcessState) -> dict[str, Any]:
     health = ask_health(state.addresses.get("health")) if state.alive else None
+    ended = trouble(state, time.time())
+    looping = ended is not None and ended["crash_loop"]
     well = state.alive and state.state == "ready" and (health is None or bool(health.get("ok")))
+    now = state.state if state.alive or state.pid is None else "dead"
     return {
         "name": state.name,
-        "well": well,
-        "state": state.state if state.alive or state.pid is None else "dead",
+        "well": well and not looping,
+        "state": "crash-loop" if looping else now,
         "pid": state.pid,
         "since": state.since,
         "restarts": state.restarts,
@@ -82,6 +92,7 @@ def _process(state: ProcessState) -> dict[str, Any]:
         "addresses": dict(state.addresses),
         "health": health,
         "log": state.log,
+        "trouble": ended,
     }
 
 
@@ -123,7 +134,7 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
             since = datetime.fromisoformat(process["since"]).astimezone()
             shown.add_row(
                 process["name"],
-                process["state"] if process["well"] else f"{process['state']} (not well)",
+                _state_text(process),
                 since.strftime("%H:%M:%S"),
                 str(process["pid"] or ""),
                 str(process["memory_mb"] or ""),
@@ -131,6 +142,11 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
                 _says(process),
             )
         print_table(shown)
+        for ended in (process["trouble"] for process in found["processes"]):
+            if ended:
+                style = "bold red" if ended["crash_loop"] else None
+                out.print(ended["text"], style=style, soft_wrap=True)
+                out.print(f"  its log: {ended['log']}", style=style, soft_wrap=True)
         out.print()
     if found["groups"]:
         shown = table("group", "members", "behind", "of these", right=("members", "behind"))
@@ -159,11 +175,20 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
         )
     elif found["running"] and problem is None:
         out.print("no champion yet: requests get the fallback")
+    if failed := found["failed_training"]:
+        out.print(failed["text"], style="bold red", soft_wrap=True)
+        out.print(f"  what to do: {failed['what_to_do']}", soft_wrap=True)
     if found["running"]:
         for what, address in found["addresses"].items():
             out.print(f"{what:<10} {address}")
     if problem:
         note(problem)
+
+
+def _state_text(process: dict[str, Any]) -> Text:
+    if process["state"] == "crash-loop":
+        return Text("crash loop", style="bold red")
+    return Text(process["state"] if process["well"] else f"{process['state']} (not well)")
 
 
 def _says(process: dict[str, Any]) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.trainer.failures import FAILED
 from streams.declaration import declaration, sha256_of
 from streams.task import Task
 
 FIRST = "first"
 """The trigger of the event that trains a task's first version from its history."""
-ASKED, FAILED = "asked", "failed"
-"""Statuses of retrain records: to be trained on; gave no version."""
 
 
 @dataclass(frozen=True)

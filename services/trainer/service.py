@@ -20,7 +20,8 @@ from schemas.topics import BY_NAME
 from services.projection.follower import Projection
 from services.projection.places import NONE
 from services.registry import Publisher, RegistryError, now_ms, read_roles
-from services.trainer.events import ASKED, Event, first_event
+from services.trainer.events import Event, first_event
+from services.trainer.failures import ASKED
 from services.trainer.journal import write_progress
 from services.trainer.snapshot import Stopped, ends_at
 from services.trainer.training import Workshop, work_on

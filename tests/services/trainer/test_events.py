@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from services.trainer.events import ASKED, FAILED, Event, first_event
+from services.trainer.events import Event, first_event
+from services.trainer.failures import ASKED, FAILED
 from streams.codecs import codecs
 from streams.triggers import records
 from streams.triggers.decided import Refusal, Retrain
