@@ -19,7 +19,10 @@ from services.alerting.metrics import OPEN, UNREADABLE
 from services.alerting.places import POLL_MS, consumer, read_between
 from services.alerting.recording import Recorder
 from services.contract import Contract
+from services.supervisor.state import read_run_state
+from services.supervisor.wording import trouble
 from streams.alerts.book import Notice
+from streams.alerts.crashes import Crashes
 from streams.alerts.decide import Decider
 from streams.alerts.policy import Alerts
 from streams.roles import ModelRecord
@@ -32,7 +35,7 @@ READ = ("drifts", "metrics", "retrain", "models", "dead-letters")
 FIRST_LOOK_BACK_MS = 3_600_000
 """Where it has never run: what is older than an hour is history, and no news."""
 LOOK_MS = 10_000
-"""Between two looks at the lag and the requests."""
+"""Between two looks at the lag, the requests and the processes."""
 COMMIT_MS = 5_000
 """Between two commits where there is nothing to tell."""
 
@@ -134,6 +137,7 @@ class Watch:
             if now - looked_at >= LOOK_MS:
                 looked_at = now
                 notices += self._look(reader, decider, now)
+                notices += decider.look_at_crashes(self._crashes(now), now)
             if not polled:
                 # Of an episode that goes on in records not yet read nothing may be said.
                 notices += decider.tick(now)
@@ -154,6 +158,25 @@ class Watch:
         except KafkaError as error:
             log.warning("no look at lag and requests this time", error=repr(error)[:300])
             return []
+
+    def _crashes(self, now: int) -> dict[str, Crashes]:
+        """The unplanned ends of this home's processes; none where no supervisor keeps any."""
+        try:
+            state = read_run_state(self._settings.home)
+        except (OSError, ValueError, TypeError) as error:  # another version's files
+            log.warning("no look at the processes this time", error=repr(error)[:300])
+            return {}
+        if not state.running:
+            return {}
+        found = {}
+        for name, process in state.processes.items():
+            ended = trouble(process, now / 1000)
+            found[name] = (
+                Crashes(ended["crash_loop"], ended["text"], ended["log"])
+                if ended
+                else Crashes(looping=False)
+            )
+        return found
 
     def _see(self, decider: Decider, place: TopicPartition, records: list[Any]) -> list[Notice]:
         name = self._names[place.topic]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streams.alerts.book import Book, Notice
+from streams.alerts.crashes import Crashes, of_crashes
 from streams.alerts.levels import DeadLetterSigns, LagSigns
 from streams.alerts.policy import Alerts
 from streams.alerts.sign import Sign
@@ -62,6 +63,10 @@ class Decider:
         """A look at the running system: each process's lag, and the requests that ever came."""
         signs = [self._lags.see(process, lag, at_ms) for process, lag in lags.items()]
         return self._told([*signs, self._letters.see(requests, at_ms)])
+
+    def look_at_crashes(self, crashes: Mapping[str, Crashes], at_ms: int) -> list[Notice]:
+        """A look at the unplanned ends of each process, by its name."""
+        return self._told(of_crashes(process, each, at_ms) for process, each in crashes.items())
 
     def tick(self, now_ms: int) -> list[Notice]:
         """What the time gives to tell; to be asked when every record there is has been seen."""

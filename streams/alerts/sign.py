@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["drift", "metric", "dead-letters", "lag", "refused", "rollback", "abuse"]
+Kind = Literal[
+    "drift", "metric", "dead-letters", "lag", "refused", "rollback", "abuse", "crash-loop"
+]
 Severity = Literal["info", "warning", "critical"]
 State = Literal["bad", "well", "happened"]
 

@@ -68,6 +68,7 @@ def anchor(notice: Notice) -> str:
         "metric": "quality-title",
         "dead-letters": "letters-title",
         "lag": "processes-title",
+        "crash-loop": "processes-title",
         "refused": "versions-title",
         "rollback": "versions-title",
     }[notice.kind]
@@ -81,6 +82,7 @@ def command(notice: Notice) -> str:
         "metric": "weir tail metrics --from-beginning",
         "dead-letters": "weir tail dead-letters --from-beginning",
         "lag": "weir status",
+        "crash-loop": "weir status",
         "refused": "weir models",
         "rollback": "weir models",
     }[notice.kind]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.alerts.sign import SEVERITIES, Sign
 
-KINDS = ("drift", "metric", "dead-letters", "lag", "refused", "rollback", "abuse")
+KINDS = ("drift", "metric", "dead-letters", "lag", "refused", "rollback", "abuse", "crash-loop")
 
 
 def sign(at_ms: int = 0, **changes: Any) -> Sign:
