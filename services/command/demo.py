@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,10 +50,14 @@ def demo(
         ),
     ] = 0,
 ) -> None:
-    """Run the whole loop on real flights. Ctrl-C stops it; started again, it goes on."""
+    """Run the whole loop on real flights. Ctrl-C stops it; started again, it goes on.
+
+    Exits with 1 where something was not done in time, a process crashed, or an error was logged.
+    """
     from services.command.background import Background
     from services.command.lifecycle import refuse_if_running, with_task
     from services.command.starting import log_to, start
+    from services.incidents import incidents
     from services.supervisor import Supervisor
     from streams.observe import stop_on_signals
 
@@ -65,7 +70,7 @@ def demo(
     stop = threading.Event()
     stop_on_signals(stop)
     timeline = Background(_timeline, at_once=False)
-    result = None
+    result, since = None, datetime.now(UTC)
     with Supervisor(settings.home, stop) as supervisor:
         began = time.monotonic()
         started = start(
@@ -91,17 +96,22 @@ def demo(
             if result is not None and for_s is None:
                 linger(started, result.report, stop)
         note("stopping")
+    found = incidents(settings.home, since)  # with what went wrong while it stopped
     if result is None:
         note("stopped; `weir demo` goes on from here")
-        return
-    if as_json:
-        print_json(result.report)
+    elif as_json:
+        print_json({**result.report, **found.facts()})
     else:
         from services.command.demo_view import summary
 
         err.print(summary(result.report), soft_wrap=True)
-    if result.missing:
-        raise CommandError("the system did not finish in time:\n" + "\n".join(result.missing))
+    problems = []
+    if result is not None and result.missing:
+        problems += ["the system did not finish in time:", *result.missing]
+    if found:
+        problems += ["not all went well on the way:", *found.lines()]
+    if problems:
+        raise CommandError("\n".join(problems))
 
 
 def not_needed_at_once(settings: Settings) -> set[str]:

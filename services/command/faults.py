@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,11 +95,17 @@ def faults(
 
 
 def _in(home: Path, run: Any, requests: int, swaps: int) -> dict[str, Any]:
-    """Start a system in the folder, do the run, stop the system."""
+    """Start a system in the folder, do the run, stop the system; the report.
+
+    ``restarts`` are unplanned ends that the run itself did not bring about, by process; ``errors``
+    are all errors in the logs: a process that misses another one logs some, and goes on.
+    """
     from services.command.own_system import own_system
     from services.faults.inject import small_disk
     from services.faults.running import Running
+    from services.incidents import incidents
 
+    since = datetime.now(UTC)
     megabytes = DISK_MB_LEAST + DISK_MB_A_MILLION * requests // 1_000_000
     with contextlib.ExitStack() as stack:
         disk = "swaps fill no disk"
@@ -117,4 +124,4 @@ def _in(home: Path, run: Any, requests: int, swaps: int) -> dict[str, Any]:
             if swaps
             else run.execute(running, started.task, disk, note)
         )
-    return report
+    return {**report, **incidents(home, since, running.signalled).facts()}

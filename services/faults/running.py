@@ -50,6 +50,8 @@ class Running:
     settings: Settings
     contract: Contract
     specs: Sequence[ProcessSpec]
+    signalled: set[int] = field(default_factory=set, init=False)
+    """Ids of the supervisor's processes that were sent a signal: their ends are ours."""
     _second: Child | None = field(default=None, init=False)
     _second_port: int = field(default=0, init=False)
 
@@ -73,6 +75,7 @@ class Running:
     def signal(self, name: str, number: signal.Signals) -> int:
         """Send a signal to a process of the supervisor; its id."""
         pid = self.pid(name)
+        self.signalled.add(pid)
         os.kill(pid, number)
         return pid
 

@@ -32,6 +32,7 @@ def check(report: dict[str, Any]) -> None:
     assert report["outcomes"] == report["truths"] > 0
     assert report["sink_rows"] == report["topic_records"]
     assert report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert (report["restarts"], report["errors"]) == ({}, [])
     assert "champion" in {version["role"] for version in report["versions"]}
     assert report["event_time"]["from"].startswith("2013-03-01")
     assert {window["window"] for window in report["windows"]} == {"tumbling_1d", "sliding_7d_1d"}
