@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import re
 import time
@@ -75,7 +77,7 @@ def start(
     for moved in _moved(settings, system.settings):
         say(moved)
     settings = system.settings
-    loading = loading or Background(lambda: _load(settings))
+    loading = loading or Background(lambda: _load(settings, known=True))
     if not _up(supervisor, system.ground, say):
         return None
     # 3. What other commands and older records need is kept before anybody can use it.
@@ -103,11 +105,42 @@ def start(
     return Started(system, task, contract)
 
 
-def _load(settings: Settings) -> tuple[Task, Contract]:
+def _load(settings: Settings, known: bool = False) -> tuple[Task, Contract]:
+    """The task and its contract. known: it comes with Weir, whose tests have seen to the models.
+
+    Raises TaskError, or ConfigurationError with all that is wrong with it in this home.
+    """
     task = load_task(settings.task)
     contract = Contract.of(task, settings.task)
-    check(contract, settings.home)
+    problems = []
+    try:
+        check(contract, settings.home)
+    except ContractError as error:
+        problems.append(str(error))
+    if not known and (unsavable := unsavable_once(task, settings.home)):
+        problems.append(str(TaskError(task.name, unsavable)))
+    if problems:
+        raise ConfigurationError("\n".join(problems))
     return task, contract
+
+
+def unsavable_once(task: Task, home: Path) -> list[str]:
+    """What of the task's models no bundle could hold; looked into once for each declaration."""
+    from streams.declaration import declaration, library_versions, sha256_of
+
+    models = [declaration(task), task.continual and task.continual.facts(), library_versions()]
+    path = home / "schemas" / task.name / "savable.json"
+    known = sha256_of(models)
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(path.read_text()) == {"models": known}:
+            return []
+    from streams.training.savable import unsavable  # fits each model on a few rows: a second
+
+    problems = unsavable(task)
+    if not problems:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"models": known}))
+    return problems
 
 
 def _plan(
@@ -121,7 +154,7 @@ def _plan(
     if loading is not None:
         try:
             loading.result()
-        except (TaskError, ContractError) as error:
+        except (TaskError, ConfigurationError) as error:
             problems.append(str(error))
     try:
         find_java()

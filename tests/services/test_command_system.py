@@ -237,6 +237,36 @@ def test_all_configuration_problems_are_told_at_once_and_nothing_starts(tmp_path
     assert not read_run_state(tmp_path / "home").running
 
 
+def test_a_task_whose_models_cannot_be_saved_is_refused_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from sklearn.base import BaseEstimator, TransformerMixin\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "from sklearn.preprocessing import FunctionTransformer\n"
+        "from streams.task import Binary, Number, Task\n"
+        "class LogOfAge(TransformerMixin, BaseEstimator):\n"
+        "    def fit(self, rows, target=None): return self\n"
+        "    def transform(self, rows): return rows\n"
+        "def half(rows): return rows / 2\n"
+        "Own = Task(name='own', features=[Number('age', low=1)], target=Binary('y'),\n"
+        "    fallback=False, candidates={\n"
+        "    'one': make_pipeline(LogOfAge(), LogisticRegression()),\n"
+        "    'fine': LogisticRegression(),\n"
+        "    'two': make_pipeline(FunctionTransformer(half), LogisticRegression())})\n"
+    )
+    home = tmp_path / "home"
+    done = weir("up", "--task", "own.py:Own", env={"WEIR_HOME": str(home)}, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "candidate 'one': no version of it could be saved" in done.stderr
+    assert "LogOfAge" in done.stderr
+    assert "candidate 'two': no version of it could be saved" in done.stderr
+    assert "'fine'" not in done.stderr
+    assert not read_run_state(home).running
+    assert not (home / "broker").exists()
+
+
 def test_a_child_that_fails_at_start_is_told_with_its_log(tmp_path: Path) -> None:
     weir("init", "tumours", env={}, cwd=tmp_path)
     (tmp_path / "home").mkdir()
