@@ -25,7 +25,8 @@ from services.console.metrics import STREAMS
 from services.console.tail import Letter, Tail
 from services.contract import Contract
 from services.moves import earlier_champions
-from services.supervisor import read_run_state
+from services.supervisor import ProcessState, read_run_state
+from services.supervisor.wording import trouble
 from streams.alerts.told import Told
 from streams.roles import Roles
 
@@ -149,7 +150,8 @@ class Feed:
             "figures": asdict(figures(self._live, seconds)),
             "totals": asdict(self._live.totals),
             "points": points(seconds[-OVERLAP_S:]),
-            "processes": _processes(self._home),
+            "processes": _processes(self._home, now),
+            "failed_training": failure.facts() if (failure := tail.failure) else None,
         }
         return Frame(
             number=number,
@@ -213,7 +215,7 @@ def _alerts(told: Told) -> dict[str, Any]:
     }
 
 
-def _processes(home: Path) -> list[dict[str, Any]]:
+def _processes(home: Path, now: float) -> list[dict[str, Any]]:
     """The processes of this home as their supervisor wrote them; empty where none keeps them."""
     try:
         state = read_run_state(home)
@@ -222,13 +224,17 @@ def _processes(home: Path) -> list[dict[str, Any]]:
         return []
     if not state.running:
         return []
-    return [
-        {
-            "name": name,
-            "state": process.state if process.alive or process.pid is None else "gone",
-            "since": process.since,
-            "restarts": process.restarts,
-            "pid": process.pid,
-        }
-        for name, process in state.processes.items()
-    ]
+    return [_process(process, now) for process in state.processes.values()]
+
+
+def _process(process: ProcessState, now: float) -> dict[str, Any]:
+    ended = trouble(process, now)
+    here = process.state if process.alive or process.pid is None else "gone"
+    return {
+        "name": process.name,
+        "state": "crash-loop" if ended and ended["crash_loop"] else here,
+        "since": process.since,
+        "restarts": process.restarts,
+        "pid": process.pid,
+        "trouble": ended,
+    }

@@ -28,18 +28,21 @@ from confluent_kafka import (
 from schemas.topics import BY_NAME
 from services.console.live import Live
 from services.contract import Contract
+from services.trainer.failures import Failure, standing_failure
 from streams.alerts.told import Told
 from streams.roles import ModelRecord, Roles, fold
 
 log = structlog.get_logger("console.tail")
 
-FOLLOWED = ("requests", "predictions", "outcomes", "models", "dead-letters", "alerts")
+FOLLOWED = ("requests", "predictions", "outcomes", "models", "retrain", "dead-letters", "alerts")
 POLL_S = 0.25
 """Longest wait for a batch: what arrives meanwhile is looked at together."""
 BATCH = 10_000
 RETRY_S = 1.0
 """Pause between two looks for a broker or for topics that are not there yet."""
 METADATA_TIMEOUT_S = 5.0
+EVENTS_KEPT = 1_000
+"""Retrain records that are looked through for the training that failed last."""
 LETTERS_KEPT = 50
 LETTERS_BACK = 4 * LETTERS_KEPT
 """Offsets to go back for the last dead letters: transactions' markers take offsets too."""
@@ -68,7 +71,10 @@ class State:
 
 
 class Tail:
-    """Reads the topics' ends into `live`; `roles` and `letters` are replaced as a whole."""
+    """Reads the topics' ends into `live`; `roles` and `letters` are replaced as a whole.
+
+    `failure` is the training that failed last, unless a version came after it.
+    """
 
     def __init__(
         self, kafka: Mapping[str, Any], contract: Contract, home: Path, live: Live
@@ -80,6 +86,8 @@ class Tail:
             contract.codec(record, home)
             for record in ("prediction", "outcome", "model", "dead_letter", "alert")
         )
+        self._retrain = contract.codec("retrain", home)
+        self._events: deque[tuple[int, Mapping[str, Any]]] = deque(maxlen=EVENTS_KEPT)
         self._weak_labels = bool(contract.signals)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
@@ -87,6 +95,7 @@ class Tail:
         self.roles = Roles({})
         self.letters: tuple[Letter, ...] = ()
         self.alerts = Told()
+        self.failure: Failure | None = None
 
     def start(self) -> None:
         """Begin to follow; waits for nothing."""
@@ -163,7 +172,7 @@ class Tail:
 
     def _start(self, consumer: Consumer, name: str, partition: TopicPartition) -> int:
         """Where to begin: small topics with what they hold, the others at their ends."""
-        if name in ("models", "alerts"):
+        if name in ("models", "retrain", "alerts"):
             return int(OFFSET_BEGINNING)
         if name == "dead-letters":
             first, end = consumer.get_watermark_offsets(partition, METADATA_TIMEOUT_S)
@@ -198,6 +207,10 @@ class Tail:
             self._live.predictions(now, batch.columns, unread=len(batch.failures))
         if arrived := by_topic["models"]:
             self._take_models(arrived)
+        if arrived := by_topic["retrain"]:
+            self._take_events(arrived)
+        if by_topic["models"] or by_topic["retrain"]:
+            self.failure = standing_failure(self._events, self.roles)
         if arrived := by_topic["dead-letters"]:
             self._take_letters(arrived)
         if arrived := by_topic["alerts"]:
@@ -218,6 +231,15 @@ class Tail:
             except ValueError as error:
                 log.warning("model record not read", offset=message.offset(), error=str(error))
         self.roles = fold(records, self.roles)
+
+    def _take_events(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            try:
+                record = self._retrain.read(message.value())
+            except ValueError as error:
+                log.warning("retrain record not read", offset=message.offset(), error=str(error))
+            else:
+                self._events.append((message.timestamp()[1], record))
 
     def _take_letters(self, messages: Sequence[Message]) -> None:
         new = sum(message.offset() >= self._letters_end for message in messages)

@@ -264,7 +264,7 @@ def test_a_task_whose_models_cannot_be_saved_is_refused_before_anything_starts(
     assert "candidate 'two': no version of it could be saved" in done.stderr
     assert "'fine'" not in done.stderr
     assert not read_run_state(home).running
-    assert not (home / "broker").exists()
+    assert not (home / "logs" / "broker.log").exists()
 
 
 def test_a_child_that_fails_at_start_is_told_with_its_log(tmp_path: Path) -> None:

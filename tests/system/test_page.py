@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +19,15 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from services.supervisor.child import Child
-from services.supervisor.state import ProcessState, lock_home, start_ticks, write_state
+from services.supervisor.ends import UnplannedEnd
+from services.supervisor.state import (
+    ProcessState,
+    forget_state,
+    lock_home,
+    start_ticks,
+    write_state,
+)
+from services.trainer.events import Event
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_console import (
     BEGIN_MS,
@@ -443,10 +452,39 @@ def test_it_shows_the_processes_of_the_home(filled: System, page: Page) -> None:
     with lock_home(home):
         shared = {"pid": me, "start_ticks": start_ticks(me), "since": "2026-01-01T00:00:00Z"}
         write_state(home, ProcessState(name="supervisor", state="ready", **shared))
-        write_state(home, ProcessState(name="sink", state="ready", restarts=2, **shared))
+        end = UnplannedEnd("sink", me, "2026-01-01T00:00:00+00:00", "exit code 1", HOSTILE, "s.log")
+        sink = ProcessState(name="sink", state="ready", restarts=2, last_end=asdict(end), **shared)
+        write_state(home, sink)
         page.goto(filled.console.url)
         expect(page.locator("#processes")).to_contain_text("sinkruns")
         expect(page.locator("#processes")).to_contain_text("2 restarts")
+        text = f"sink ended unplanned 2 times, last with exit code 1: {SHOWN}. Its log: s.log"
+        expect(page.locator("#ends")).to_contain_text(text)
+        expect(page.locator("#banner-crash")).to_be_hidden()
+
+        now = time.time()
+        write_state(home, replace(sink, looping_since=now, started_at=now))
+        expect(page.locator("#banner-crash")).to_contain_text(f"crash loop: {text}")
+        expect(page.locator("#processes .crash-loop")).to_have_text("crash loop")
+        expect(page.locator("#state-text")).to_have_text("Crash loop")
+        expect(page).not_to_have_title("owned")
+        for name in ("supervisor", "sink"):
+            forget_state(home, name)
+
+
+@pytest.mark.parametrize("page", ["laptop"], indirect=True)
+def test_it_shows_the_training_that_failed_until_a_version_comes(
+    filled: System, page: Page
+) -> None:
+    event = Event("weekly-1", 0, "manual", "new prices", "ada")
+    page.goto(filled.console.url)
+    expect(page.locator("#training-failed")).to_be_hidden()
+    filled.send("retrain", event.record(), event.failed(HOSTILE))
+    shown = page.locator("#training-failed")
+    expect(shown).to_contain_text(f"event weekly-1 (new prices) gave no version: {SHOWN}")
+    expect(shown).to_contain_text("What to do: ")
+    filled.send("retrain", Event("e1", 1, "manual", "mended", "ada").record())
+    expect(shown).to_be_hidden()  # the versions are of that event
 
 
 @pytest.mark.parametrize("page", ["laptop"], indirect=True)

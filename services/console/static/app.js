@@ -37,6 +37,9 @@ const on = {
     training.tick();
     showShares(tick.figures.by_version);
     showProcesses(tick.processes);
+    training.failed(tick.failed_training);
+    const loops = tick.processes.filter((one) => one.state === "crash-loop");
+    banner("banner-crash", loops.map(({ trouble }) => `${format.plain(trouble.text)}. Its log: ${trouble.log}`).join(" "));
     banner("banner-kafka", !tick.kafka.ok && `${capital(tick.kafka.message)}.`);
     banner("banner-history", !tick.history.ok && `${tick.history.message}. Live figures go on; windows are as of the last answer.`);
     state(...word(tick));
@@ -75,7 +78,8 @@ setInterval(() => {
   }
 }, 2000);
 
-function word({ kafka, figures }) {
+function word({ kafka, figures, processes }) {
+  if (processes.some((one) => one.state === "crash-loop")) return ["bad", "Crash loop"];
   if (!kafka.ok) return ["bad", "Waiting for Kafka"];
   if (!champion()) return ["waiting", "No version in service yet"];
   if (!figures.requests_per_s && !figures.predictions_per_s) return ["idle", "No requests now"];

@@ -93,6 +93,9 @@ export function showProcesses(processes) {
     return element("li", {}, element("b", {}, p.name), element("span", { class: `pill ${p.state}` }, word),
       element("small", {}, `since ${format.when(Date.parse(p.since))}${restarts}`));
   }));
+  $("ends").replaceChildren(...processes.filter((p) => p.trouble).map(({ trouble }) => element("li",
+    { class: trouble.crash_loop ? "bad" : null },
+    `${format.when(Date.parse(trouble.at))}: ${format.plain(trouble.text)}. Its log: ${trouble.log}`)));
 }
 
 // Without the task's name: "requests[1]@20968".

@@ -1,6 +1,7 @@
 // What the trainer is doing: a line and a bar while it trains.
 
-import { $ } from "./dom.js";
+import { $, say } from "./dom.js";
+import * as format from "./format.js";
 
 const SELDOM_TICKS = 2;
 let ticks = 0;
@@ -18,6 +19,15 @@ async function ask() {
     if (response.ok) draw(await response.json());
   } catch { /* the stream tells of a lost connection */ }
 }
+
+// The training that failed last, unless a version came after it: which event, why, what to do.
+export function failed(failure) {
+  $("training-failed").hidden = !failure;
+  $("versions-empty").textContent = failure ? "No version yet." : "No version yet: the trainer is making the first one.";
+  if (failure) say("training-failed", `${capital(format.plain(failure.text))}. What to do: ${failure.what_to_do}.`);
+}
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function draw(said) {
   const trains = said !== null && said.step !== "idle" && said.event_id !== "";
