@@ -464,7 +464,7 @@ def test_it_shows_the_processes_of_the_home(filled: System, page: Page) -> None:
 
         now = time.time()
         write_state(home, replace(sink, looping_since=now, started_at=now))
-        expect(page.locator("#banner-crash")).to_contain_text(f"crash loop: {text}")
+        expect(page.locator("#banner-crash")).to_contain_text(f"Crash loop: {text}")
         expect(page.locator("#processes .crash-loop")).to_have_text("crash loop")
         expect(page.locator("#state-text")).to_have_text("Crash loop")
         expect(page).not_to_have_title("owned")

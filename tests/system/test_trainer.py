@@ -29,6 +29,7 @@ from streams.task import Task, load_task
 from streams.training.data import prepare
 from streams.training.train import train
 from tests.conftest import PATIENCE_S, RunningBroker
+from tests.services.command_line import weir
 from tests.services.running_store import RunningStore
 from tests.small_tasks import tumour_task, tumours, two_eras
 from tests.system.sink_world import World
@@ -346,6 +347,16 @@ def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
     # Triggers learn that it is answered.
     trainer.wait(lambda: trainer.retrains()[-1]["status"] == "failed")
     assert trainer.retrains()[-1]["event_id"] == few
+    # So do people, until a later event gives a version.
+    home = {"WEIR_HOME": str(trainer.settings.home), "WEIR_BOOTSTRAP": trainer.settings.bootstrap}
+    told = weir("models", "--task", trainer.settings.task, env=home)
+    assert f"event {few} (few) gave no version: there are no rows" in told.stderr
+    assert "what to do: " in told.stderr
+    failed = json.loads(weir("status", "--task", trainer.settings.task, "--json", env=home).stdout)
+    assert (failed["failed_training"]["event_id"], failed["failed_training"]["failures"]) == (
+        few,
+        1,
+    )
     assert trainer.end() == 0
 
 

@@ -39,7 +39,7 @@ const on = {
     showProcesses(tick.processes);
     training.failed(tick.failed_training);
     const loops = tick.processes.filter((one) => one.state === "crash-loop");
-    banner("banner-crash", loops.map(({ trouble }) => `${format.plain(trouble.text)}. Its log: ${trouble.log}`).join(" "));
+    banner("banner-crash", loops.map(({ trouble }) => `${capital(format.plain(trouble.text))}. Its log: ${trouble.log}`).join(" "));
     banner("banner-kafka", !tick.kafka.ok && `${capital(tick.kafka.message)}.`);
     banner("banner-history", !tick.history.ok && `${tick.history.message}. Live figures go on; windows are as of the last answer.`);
     state(...word(tick));
