@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 LEVELS = ("error", "critical")
+LAST_BYTES = 4 * 1024 * 1024
+"""What `last_error` looks through at most, from a log's end."""
 LONGEST_TEXT = 500
 """Characters of an error in words."""
 
@@ -78,12 +80,15 @@ def errors_in(home: Path, since: datetime | None = None) -> list[LogError]:
 
 
 def last_error(path: Path, begin: int = 0) -> LogError | None:
-    """Return the last error record of a log, from byte ``begin`` on; None where there is none."""
+    """Return the last error record of a log, from byte ``begin`` on.
+
+    None where there is none in its last `LAST_BYTES`, or it cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(begin)
+            file.seek(max(begin, path.stat().st_size - LAST_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
+    except OSError:
         return None
     return next(iter(list(error_records(path.name, lines))[-1:]), None)
 

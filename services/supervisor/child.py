@@ -36,8 +36,8 @@ class Child:
             self.log_begin = output.tell()
             """Where in the log file what this process writes begins, in bytes."""
             # So that of whatever it writes, tracebacks as well, it is known when (`services.logs`).
-            output.write(_start_line(log))
-            output.flush()
+            with contextlib.suppress(OSError):  # a full disk must not keep it from starting
+                os.write(output.fileno(), _start_line(log))
             self._process = subprocess.Popen(
                 list(argv),
                 env={**os.environ, **env},

@@ -160,7 +160,10 @@ class Keeper:
         self._restarts += 1
         was_looping = self._crashes.looping(now.timestamp())
         self._crashes = self._crashes.ended(now.timestamp())
-        record_end(self._home, self._last_end)
+        try:
+            record_end(self._home, self._last_end)
+        except OSError as failed:  # a full disk: the process is started again all the same
+            log.warning("an unplanned end is not kept", name=self.spec.name, error=str(failed))
         if self._crashes.looping_since is not None and not was_looping:
             log.warning("crash loop", name=self.spec.name, end=self._last_end.text)
 
@@ -209,7 +212,10 @@ class Keeper:
 
     def _become(self, state: str, child: Child | None) -> None:
         self.status = self._new_status(state, child)
-        write_state(self._home, self.status)
+        try:
+            write_state(self._home, self.status)
+        except OSError as error:  # a full disk: others see it later
+            log.warning("the run file is not written", name=self.spec.name, error=str(error))
 
     def _new_status(self, state: str, child: Child | None) -> ProcessState:
         return ProcessState(

@@ -179,13 +179,24 @@ def test_a_process_that_ends_again_and_again_is_in_a_crash_loop(tmp_path: Path) 
     with Supervisor(tmp_path / "home") as supervisor:
         supervisor.start([ProcessSpec("worker", python(code))])
         eventually(lambda: only(supervisor.status()).looping(time.time()))
-        eventually(lambda: only(supervisor.status()).alive)
+        eventually(lambda: read_run_state(tmp_path / "home").processes["worker"].state == "ready")
         state = read_run_state(tmp_path / "home").processes["worker"]
-        assert (state.restarts, state.state) == (3, "ready")
+        assert state.restarts == 3
         assert state.looping(time.time())  # it lives, and has yet to show that it stays alive
         assert state.started_at is not None
         assert not state.looping(state.started_at + LOOP_OVER_S)
     assert restarts(unplanned_ends(tmp_path / "home")) == {"worker": 3}
+
+
+def test_where_ends_cannot_be_kept_the_process_is_started_again(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start([ProcessSpec("worker", python(FOREVER))])
+        (tmp_path / "run" / "ends.jsonl").mkdir()  # as on a full disk: nothing can be written
+        first = pid_of(supervisor, "worker")
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: only(supervisor.status()).alive)
+        eventually(lambda: only(supervisor.status()).pid not in (None, first))
+        assert only(supervisor.status()).restarts == 1
 
 
 def test_a_first_start_that_fails_is_an_unplanned_end(tmp_path: Path) -> None:
