@@ -18,6 +18,7 @@ from services.command.output import CommandError, err, note, print_json
 if TYPE_CHECKING:
     from services.command.starting import Started
     from services.demo.timeline import Timeline
+    from services.supervisor import UnplannedEnd
     from streams.settings import Settings
 
 TASK = "services.demo.flight_delay:FlightDelay"
@@ -71,7 +72,7 @@ def demo(
     stop_on_signals(stop)
     timeline = Background(_timeline, at_once=False)
     result, since = None, datetime.now(UTC)
-    with Supervisor(settings.home, stop) as supervisor:
+    with Supervisor(settings.home, stop, on_end=_tell) as supervisor:
         began = time.monotonic()
         started = start(
             supervisor,
@@ -112,6 +113,10 @@ def demo(
         problems += ["not all went well on the way:", *found.lines()]
     if problems:
         raise CommandError("\n".join(problems))
+
+
+def _tell(end: UnplannedEnd) -> None:
+    note(f"{end.name} ended unplanned and is started again; {end.text}; its log: {end.log}")
 
 
 def not_needed_at_once(settings: Settings) -> set[str]:

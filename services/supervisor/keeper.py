@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,12 +43,19 @@ class Keeper:
     child whose starting thread has ended (see `Child`).
     """
 
-    def __init__(self, spec: ProcessSpec, home: Path, prerequisites: Sequence[Keeper]) -> None:
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        home: Path,
+        prerequisites: Sequence[Keeper],
+        on_end: Callable[[UnplannedEnd], None],
+    ) -> None:
         self.spec = spec
         self.ready = threading.Event()
         self.failure: str | None = None
         """Why it did not come up, once it is known that it does not."""
         self._home = home
+        self._on_end = on_end
         self._prerequisites = prerequisites
         self._log_path = home / "logs" / f"{spec.name}.log"
         self._stop = threading.Event()
@@ -166,6 +173,7 @@ class Keeper:
             log.warning("an unplanned end is not kept", name=self.spec.name, error=str(failed))
         if self._crashes.looping_since is not None and not was_looping:
             log.warning("crash loop", name=self.spec.name, end=self._last_end.text)
+        self._on_end(self._last_end)
 
     def _await_prerequisites(self) -> bool:
         for other in self._prerequisites:

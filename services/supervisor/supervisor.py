@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import IO, Self
 
 import structlog
 
-from services.supervisor.ends import trim_ends
+from services.supervisor.ends import UnplannedEnd, trim_ends
 from services.supervisor.keeper import Keeper
 from services.supervisor.spec import ProcessSpec, problems_of
 from services.supervisor.state import (
@@ -49,10 +49,17 @@ class Supervisor:
             supervisor.run(specs)
 
     Entering takes the home's lock (HomeBusyError when another holds it); leaving stops everything.
+    on_end: called with each unplanned end, in a thread of the supervisor's.
     """
 
-    def __init__(self, home: Path, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        stop: threading.Event | None = None,
+        on_end: Callable[[UnplannedEnd], None] = lambda _: None,
+    ) -> None:
         self.home = home.resolve()
+        self._on_end = on_end
         self._stop = stop or threading.Event()
         self._keepers: dict[str, Keeper] = {}
         self._lock: IO[str] | None = None
@@ -135,7 +142,8 @@ class Supervisor:
         while waiting:  # a keeper is made after those it waits for; there are no cycles
             spec = next(s for s in waiting if all(name in self._keepers for name in s.after))
             waiting.remove(spec)
-            keeper = Keeper(spec, self.home, [self._keepers[name] for name in spec.after])
+            prerequisites = [self._keepers[name] for name in spec.after]
+            keeper = Keeper(spec, self.home, prerequisites, self._on_end)
             self._keepers[spec.name] = keeper
             new.append(keeper)
         return new

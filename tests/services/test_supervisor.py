@@ -22,6 +22,7 @@ from services.supervisor import (
     StartError,
     Supervisor,
     SupervisorError,
+    UnplannedEnd,
     child,
     read_run_state,
     restarts,
@@ -152,7 +153,8 @@ def test_an_unplanned_end_is_kept_with_its_last_error(tmp_path: Path) -> None:
     code += (
         f" open({str(went)!r}, 'w'); print({error!r}, flush=True); raise SystemExit(3)\n{FOREVER}"
     )
-    with Supervisor(tmp_path / "home") as supervisor:
+    told: list[UnplannedEnd] = []
+    with Supervisor(tmp_path / "home", on_end=told.append) as supervisor:
         supervisor.start(
             [ProcessSpec("worker", python(code)), ProcessSpec("sink", python(FOREVER))]
         )
@@ -167,6 +169,7 @@ def test_an_unplanned_end_is_kept_with_its_last_error(tmp_path: Path) -> None:
         "stage failed: ValueError: 1",
     )
     assert last == asdict(end)
+    assert told == [end]
 
 
 def test_a_process_that_ends_again_and_again_is_in_a_crash_loop(tmp_path: Path) -> None:
