@@ -25,6 +25,8 @@ from streams.training.errors import FitError
 from streams.training.fitting import fit
 
 ROWS = 60
+WIDEST = 1e9
+"""Of a range that is wider only the first part is drawn from: a difference may be no number."""
 FEW = 5
 """Trees, iterations or tries of a search: what types a model is made of does not depend on it."""
 _AMOUNTS = ("n_estimators", "max_iter", "n_iter")
@@ -70,7 +72,7 @@ def _values(feature: Feature, random: np.random.Generator) -> Any:
         low, high = getattr(feature, "low", None), getattr(feature, "high", None)
         begin = low if low is not None else min(0.0, high - 1 if high is not None else 0.0)
         end = high if high is not None else max(begin + 1, 1.0)
-        values = random.uniform(begin, end, ROWS)
+        values = random.uniform(begin, min(end, begin + WIDEST), ROWS)
         values = np.round(values, 0 if isinstance(feature, Integer) else 3)
     return np.where(missing, np.nan, values)
 

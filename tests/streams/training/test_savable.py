@@ -22,7 +22,7 @@ from services.demo.flight_delay import FlightDelay
 from streams import skops_files
 from streams.continual.policy import Continual
 from streams.skops_files import UnsafeFile
-from streams.task import Category, Number, Task
+from streams.task import Category, Integer, Number, Task
 from streams.training.data import prepare
 from streams.training.fitting import fit
 from streams.training.savable import example_rows, unsavable
@@ -139,6 +139,8 @@ def test_example_rows_are_within_the_declared_ranges() -> None:
     features = [
         Number("below", high=-5),
         Number("above", low=1000, nullable=True),
+        Number("wide", low=-1.7e308, high=1.7e308),
+        Integer("whole", low=1, high=7),
         Category("named", values=["x", "y"]),
         Category("any", nullable=True),
     ]
@@ -146,6 +148,8 @@ def test_example_rows_are_within_the_declared_ranges() -> None:
         tumour_task(features=features, candidates={"a": on_numbers()}, segments=[])
     )
     assert (frame["below"] <= -5).all()
+    assert np.isfinite(frame["wide"]).all()
+    assert set(frame["whole"]) <= set(range(1, 8))
     assert frame["above"].isna().any()
     assert (frame["above"].dropna() >= 1000).all()
     assert set(frame["named"].cat.categories) == {"x", "y"}
