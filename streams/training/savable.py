@@ -73,7 +73,8 @@ def _values(feature: Feature, random: np.random.Generator) -> Any:
         begin = low if low is not None else min(0.0, high - 1 if high is not None else 0.0)
         end = high if high is not None else max(begin + 1, 1.0)
         values = random.uniform(begin, min(end, begin + WIDEST), ROWS)
-        values = np.round(values, 0 if isinstance(feature, Integer) else 3)
+        if isinstance(feature, Integer):
+            values = np.floor(values)
     return np.where(missing, np.nan, values)
 
 
