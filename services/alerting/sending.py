@@ -110,10 +110,13 @@ class Sender:
         for records in self._reader.poll(timeout_ms=POLL_MS, max_records=MOST_WAITING).values():
             for each in records:
                 try:
-                    self._waiting.append((each.offset, self._codec.read(each.value)))
+                    record = self._codec.read(each.value)
                 except ValueError as error:
                     UNREADABLE.labels("alerts").inc()
                     log.warning("alert not read", offset=each.offset, error=str(error))
+                    continue
+                if record["notify"]:
+                    self._waiting.append((each.offset, record))
 
     def _send(self, records: list[dict[str, Any]]) -> bool:
         notices = [Notice.of(record) for record in records]

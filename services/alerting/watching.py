@@ -36,6 +36,8 @@ FIRST_LOOK_BACK_MS = 3_600_000
 """Where it has never run: what is older than an hour is history, and no news."""
 LOOK_MS = 10_000
 """Between two looks at the lag, the requests and the processes."""
+MOST_FOUND = 5_000
+"""Records of drift that are read again at a start: what was found and told to nobody yet."""
 COMMIT_MS = 5_000
 """Between two commits where there is nothing to tell."""
 
@@ -109,9 +111,16 @@ class Watch:
         roles = [
             ModelRecord.of(record) for each in decided if (record := self._read("models", each))
         ]
+        drifts = TopicPartition(BY_NAME["drifts"].topic(contract.task), 0)
+        begin = max(0, positions[drifts] - MOST_FOUND)
+        found = [
+            (record, each.timestamp)
+            for each in read_between(reader, drifts, begin, positions[drifts])
+            if (record := self._read("drifts", each))
+        ]
         requests = self._requests(reader)
         decider = Decider(contract.task, self._policy, contract.windows, now, requests)
-        decider.restore(notices, roles, now)
+        decider.restore(notices, roles, found, now)
         log.info("restored", open=len(decider.open), alerts=len(notices))
         return decider
 
@@ -188,9 +197,15 @@ class Watch:
         notices = []
         for each in records:
             record = self._read(name, each)
-            if record is not None:
-                origin = f"{place.topic}/{place.partition}/{each.offset}"
+            if record is None:
+                continue
+            origin = f"{place.topic}/{place.partition}/{each.offset}"
+            try:
                 notices += decider.see(name, record, each.timestamp, origin)
+            except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+                # It reads, and yet it is none of Weir's: it costs itself.
+                UNREADABLE.labels(name).inc()
+                log.warning("record not understood", origin=origin, error=repr(error)[:300])
         return notices
 
     def _count(self, decider: Decider, records: list[Any]) -> None:

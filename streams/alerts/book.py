@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -10,10 +11,13 @@ from typing import Any, Literal
 from streams.alerts.policy import Alerts
 from streams.alerts.sign import Kind, Severity, Sign, worse
 
-Change = Literal["opened", "worse", "reminder", "resolved", "happened"]
+Change = Literal["opened", "worse", "updated", "reminder", "resolved", "happened"]
 
-BY_QUIET = frozenset({"drift", "abuse"})
+BY_QUIET = frozenset({"abuse"})
 """Kinds of which nobody says that they are well again: they end when no sign comes any more."""
+UPDATE_MS = 60_000
+"""What changes in an episode without being worse is recorded, and sent to nobody, at most once in
+so long: a page need not be newer."""
 SETTLED_MS = 600_000
 """For so long a lag or a share must have been well before it is told: one that goes up and down
 around its bound is one episode."""
@@ -31,7 +35,8 @@ class Notice:
     """One record of ``alerts``; its fields are those of ``schemas/avro/alert.avsc``, but for the
     link and the command, which depend on where Weir runs. Times are milliseconds since 1970 UTC.
 
-    count: signs of the episode so far.
+    count: signs of the episode so far. findings: of an episode of drift. notify: whether people
+    are sent it; else it is only recorded.
     """
 
     alert_id: str
@@ -49,11 +54,13 @@ class Notice:
     origin: str
     event_time: int | None
     count: int
+    findings: str = ""
+    notify: bool = True
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Notice:
         """From a decoded record."""
-        return cls(**{field.name: record[field.name] for field in fields(cls)})
+        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
 
     def record(self) -> dict[str, Any]:
         """As plain data."""
@@ -62,13 +69,21 @@ class Notice:
 
 @dataclass
 class _Episode:
-    """last: what was told of it last. bad_at: its last bad sign. well_since: the first well one
-    after it, or None."""
+    """last: what was told of it last. now: how it would be told now. bad_at: its last bad sign.
+    well_since: the first well one after it, or None. reminded_at: when people were told last."""
 
     last: Notice
+    now: Notice
     count: int
     bad_at: int
+    reminded_at: int
     well_since: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether another cause is the most likely one now, or something new belongs to it."""
+        same = self.now.findings == self.last.findings
+        return not same and _members(self.now) != _members(self.last)
 
 
 class Book:
@@ -98,7 +113,9 @@ class Book:
             elif notice.change == "resolved":
                 self._open.pop(key, None)
             else:
-                self._open[key] = _Episode(notice, notice.count, now_ms)
+                before = self._open.get(key)
+                told_at = notice.raised_at if notice.notify or not before else before.reminded_at
+                self._open[key] = _Episode(notice, notice, notice.count, now_ms, told_at)
 
     def see(self, sign: Sign) -> list[Notice]:
         """What a sign gives to tell: nothing or a notice, seldom two."""
@@ -130,25 +147,22 @@ class Book:
                 notices.append(self._end(key, now_ms, f"Not seen again for {span(quiet_ms)}."))
             elif episode.well_since is not None and now_ms - episode.well_since >= SETTLED_MS:
                 notices.append(self._end(key, now_ms, "It is well again."))
-            elif now_ms - episode.last.raised_at >= self._remind_ms:
-                episode.last = replace(
-                    episode.last,
-                    alert_id=f"{episode.last.episode}-reminder-{now_ms}",
-                    raised_at=now_ms,
-                    change="reminder",
-                    count=episode.count,
-                )
-                notices.append(episode.last)
+            elif now_ms - episode.reminded_at >= self._remind_ms:
+                notices.append(self._again(episode, "reminder", now_ms))
+            elif episode.changed and now_ms - episode.last.raised_at >= UPDATE_MS:
+                notices.append(self._again(episode, "updated", now_ms))
         return notices
 
-    def replaced(self, version: str, now_ms: int) -> list[Notice]:
-        """The ends of what was drift for a version that has another one's place now."""
+    def left(self, version: str, now_ms: int) -> list[Notice]:
+        """The ends of what was drift for a version that answers no more: recorded, sent to nobody,
+        since nobody has anything to do."""
         about = [
             key
             for key, episode in self._open.items()
             if key[0] == "drift" and episode.last.version == version
         ]
-        return [self._end(key, now_ms, f"Version {version} answers no more.") for key in about]
+        words = f"Version {version} answers no more."
+        return [self._end(key, now_ms, words, notify=False) for key in about]
 
     @property
     def open(self) -> list[Notice]:
@@ -157,7 +171,7 @@ class Book:
 
     def _open_new(self, key: Key, sign: Sign) -> list[Notice]:
         notice = self._notice(sign, "opened")
-        self._open[key] = _Episode(notice, 1, sign.at_ms)
+        self._open[key] = _Episode(notice, notice, 1, sign.at_ms, sign.at_ms)
         if len(self._open) <= MOST_OPEN:
             return [notice]
         oldest = next(iter(self._open))
@@ -166,21 +180,44 @@ class Book:
     def _go_on(self, episode: _Episode, sign: Sign) -> list[Notice]:
         episode.count += 1
         episode.bad_at, episode.well_since = max(episode.bad_at, sign.at_ms), None
-        if not worse(sign.severity, episode.last.severity):
-            return []
-        episode.last = replace(
+        is_worse = worse(sign.severity, episode.last.severity)
+        new = replace(
             self._notice(sign, "worse"),
             alert_id=f"{episode.last.episode}-{sign.severity}",
             episode=episode.last.episode,
             opened_at=episode.last.opened_at,
             count=episode.count,
         )
-        return [episode.last]
+        if is_worse:
+            episode.last = episode.now = new
+            episode.reminded_at = sign.at_ms
+            return [new]
+        if sign.kind == "drift":
+            # Once it was bad it is not told as less: what gets better by turns is told once.
+            episode.now = replace(new, severity=episode.last.severity)
+        return []
 
-    def _end(self, key: Key, now_ms: int, why: str) -> Notice:
+    def _again(
+        self, episode: _Episode, change: Literal["reminder", "updated"], now_ms: int
+    ) -> Notice:
+        """An episode told once more, as it is now."""
+        episode.last = episode.now = replace(
+            episode.now,
+            alert_id=f"{episode.last.episode}-{change}-{now_ms}",
+            raised_at=now_ms,
+            change=change,
+            count=episode.count,
+            notify=change == "reminder",
+        )
+        if change == "reminder":
+            episode.reminded_at = now_ms
+        return episode.last
+
+    def _end(self, key: Key, now_ms: int, why: str, notify: bool = True) -> Notice:
         episode = self._open.pop(key)
         return replace(
-            episode.last,
+            episode.now,
+            notify=notify,
             alert_id=f"{episode.last.episode}-resolved",
             raised_at=now_ms,
             change="resolved",
@@ -222,6 +259,7 @@ class Book:
             origin=sign.origin,
             event_time=sign.event_time,
             count=1,
+            findings=sign.findings,
         )
 
 
@@ -231,3 +269,12 @@ def span(ms: int) -> str:
         if ms >= 2 * size or (ms >= size and ms % size == 0):
             return f"{round(ms / size)} {unit}"
     return f"{round(ms / 1000)} s"
+
+
+def _members(notice: Notice) -> tuple[str | None, frozenset[tuple[str, str]]]:
+    """Of an episode of drift, the most likely cause and all that belongs to it."""
+    try:
+        listed = [(str(m["kind"]), str(m["subject"])) for m in json.loads(notice.findings or "[]")]
+    except (ValueError, TypeError, KeyError):  # of another Weir
+        return None, frozenset()
+    return " ".join(listed[0]) if listed else None, frozenset(listed)

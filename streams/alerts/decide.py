@@ -7,11 +7,15 @@ from typing import Any
 
 from streams.alerts.book import Book, Notice
 from streams.alerts.crashes import Crashes, of_crashes
+from streams.alerts.episodes import Episodes
 from streams.alerts.levels import DeadLetterSigns, LagSigns
 from streams.alerts.policy import Alerts
 from streams.alerts.sign import Sign
-from streams.alerts.signs import RoleSigns, of_drift, of_metric, of_retrain
+from streams.alerts.signs import VOLUME, RoleSigns, of_metric, of_retrain, of_volume
 from streams.roles import ModelRecord
+
+IN_SERVICE = ("champion", "canary", "shadow", "candidate")
+"""Roles whose versions' drift goes on being grouped."""
 
 
 class Decider:
@@ -26,33 +30,43 @@ class Decider:
     ) -> None:
         self._policy, self._windows = policy, windows
         self._book = Book(task, policy)
+        self._episodes = Episodes(policy)
         self._roles = RoleSigns()
         self._lags = LagSigns(policy)
         self._letters = DeadLetterSigns(policy, now_ms, requests)
+        self._left: list[str] = []
 
     def restore(
-        self, notices: Iterable[Notice], models: Iterable[ModelRecord], now_ms: int
+        self,
+        notices: Sequence[Notice],
+        models: Iterable[ModelRecord],
+        drifts: Iterable[tuple[Mapping[str, Any], int]],
+        now_ms: int,
     ) -> None:
-        """Take up what was told before, and the roles that were decided before, all of them."""
+        """Take up what was told before, the roles that were decided before, all of them, and the
+        newest of the ``drifts`` that were seen before, each with when it was stored."""
         self._book.restore(notices, now_ms)
         for record in models:
             self._roles.see(record, now_ms, "")
+        self._left = self._leavers()
+        of_versions = (found for found in drifts if found[0]["kind"] != VOLUME)
+        self._episodes.restore(notices, of_versions if self._policy.drift else (), now_ms)
 
     def see(self, topic: str, record: Mapping[str, Any], at_ms: int, origin: str) -> list[Notice]:
         """A record of ``drifts``, ``metrics``, ``retrain`` or ``models``, stored at ``at_ms``."""
         signs: list[Sign | None] = []
         ended: list[Notice] = []
-        if topic == "drifts" and (self._policy.drift or record["kind"] == "volume"):
-            signs = [of_drift(record, at_ms, origin)]
+        if topic == "drifts" and record["kind"] == VOLUME:
+            signs = [of_volume(record, at_ms, origin)]
+        elif topic == "drifts" and self._policy.drift:
+            signs = [*self._episodes.see(record, at_ms, origin)]
         elif topic == "metrics":
             signs = [*of_metric(record, self._policy.metrics, self._windows, at_ms, origin)]
         elif topic == "retrain":
             signs = [of_retrain(record, at_ms, origin)]
         elif topic == "models":
-            before = self._roles.champion
             signs = [*self._roles.see(ModelRecord.of(record), at_ms, origin)]
-            if before is not None and self._roles.champion != before:
-                ended = self._book.replaced(before, at_ms)
+            ended = [n for version in self._leavers() for n in self._book.left(version, at_ms)]
         return ended + self._told(signs)
 
     def count_dead_letters(self, at_ms: int, reasons: Mapping[str, int]) -> None:
@@ -70,12 +84,24 @@ class Decider:
 
     def tick(self, now_ms: int) -> list[Notice]:
         """What the time gives to tell; to be asked when every record there is has been seen."""
-        return self._book.tick(now_ms)
+        # What a Weir before episodes left open of versions that have gone.
+        left = [n for version in self._left for n in self._book.left(version, now_ms)]
+        self._left = []
+        return left + self._told(self._episodes.tick(now_ms)) + self._book.tick(now_ms)
 
     @property
     def open(self) -> list[Notice]:
         """What was told last of each open episode."""
         return self._book.open
+
+    def _leavers(self) -> list[str]:
+        """Versions that have just left service; a shadow may yet be taken into it."""
+        roles = self._roles.roles
+        return [
+            version
+            for version in roles.records
+            if self._episodes.role(version, roles.role(version) in IN_SERVICE)
+        ]
 
     def _told(self, signs: Iterable[Sign | None]) -> list[Notice]:
         return [notice for sign in signs if sign is not None for notice in self._book.see(sign)]

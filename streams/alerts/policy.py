@@ -70,18 +70,23 @@ class Alerts:
 
     metrics: bounds of metrics; none are the same for every task, so there are none by default.
     drift: whether drift that the policy of drift counts as alerting is told of.
+    hold: how long drift waits of which it is not sure that performance suffers: it is told only if
+        nothing found meanwhile says that it does not (event time, or clock time).
+    drift_quiet: an episode of drift is over when nothing new was found in it for so long.
     dead_letter_share: share of the requests, 0 to 1, that may become dead letters; told where
         there are ``dead_letters`` at least within ``dead_letter_window`` (clock time).
     lag: records that the worker or the sink may be behind, told after ``lag_for`` (clock time).
     remind: how long an episode may go on before it is told of again, and how long a thing that
         has happened is not told of again.
-    quiet: without a sign for so long, drift and abuse are over.
+    quiet: without a sign for so long, abuse is over.
     burst, per_hour: messages a channel gets at once, and on average; what is beyond that is told
         in one message.
     """
 
     metrics: Sequence[Bound] = field(default_factory=tuple)
     drift: bool = True
+    hold: timedelta = timedelta(days=1)
+    drift_quiet: timedelta = timedelta(days=7)
     dead_letter_share: float = 0.01
     dead_letters: int = 20
     dead_letter_window: timedelta = timedelta(minutes=5)
@@ -139,7 +144,7 @@ class Alerts:
         return cls(**given)
 
 
-TIMES = ("dead_letter_window", "lag_for", "remind", "quiet")
+TIMES = ("hold", "drift_quiet", "dead_letter_window", "lag_for", "remind", "quiet")
 
 
 @cache

@@ -23,7 +23,8 @@ class Sign:
     has no end. at_ms: when it was seen, milliseconds since 1970 UTC of the clock by which records
     are stored. origin: the record that says so, ``topic/partition/offset``; empty for a look.
     event_time: where the evidence ends in event time. version: the model version concerned.
-    evidence: id of the record with the evidence. title is one line, message says what to do.
+    evidence: id of the record with the evidence. findings: of an episode of drift, as
+    `streams.alerts.episodes` writes them. title is one line, message says what to do.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Sign:
     version: str = ""
     origin: str = ""
     event_time: int | None = None
+    findings: str = ""
 
 
 def worse(one: Severity, other: Severity) -> bool:

@@ -1,4 +1,5 @@
-"""Records ► signs: what of a drift, a metric, a refusal or a role is worth an alert."""
+"""Records ► signs: what of a metric, a refusal, a role or a client's volume is worth an alert.
+(Of other drift `episodes` says it.)"""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.alerts.policy import Bound
-from streams.alerts.sign import Severity, Sign, State
+from streams.alerts.sign import Sign, State
 from streams.roles import ModelRecord, Roles, fold
 
 Record = Mapping[str, Any]
@@ -16,40 +17,19 @@ VOLUME = "volume"
 """The kind of drift that is abuse: far more requests than usual, of one client or of all."""
 
 
-def of_drift(record: Record, at_ms: int, origin: str) -> Sign | None:
-    """A ``drifts`` record; None where its policy says that it is no reason to alert.
-
-    A drift from which the model's performance suffers is critical.
-    """
+def of_volume(record: Record, at_ms: int, origin: str) -> Sign:
+    """A ``drifts`` record of the kind `VOLUME`: also what is over is recorded, as no reason to
+    alert."""
     subject = record["subject"]
-    if record["kind"] == VOLUME:
-        # What is over is recorded as well, as one that is no reason to alert.
-        who = f"client {subject}" if subject else "all requests"
-        return Sign(
-            kind="abuse",
-            about=who,
-            state="bad" if record["alerting"] else "well",
-            at_ms=at_ms,
-            title=f"unusual volume: {who}",
-            message=record["message"],
-            evidence=record["drift_id"],
-            origin=origin,
-            event_time=record["window_to"],
-        )
-    if not record["alerting"]:
-        return None
-    severity: Severity = "critical" if record["hurts"] else "warning"
-    about = " of ".join([f"{record['kind']} drift", *([subject] if subject else [])])
+    who = f"client {subject}" if subject else "all requests"
     return Sign(
-        kind="drift",
-        about=f"{about}, version {record['version']}",
-        state="bad",
+        kind="abuse",
+        about=who,
+        state="bad" if record["alerting"] else "well",
         at_ms=at_ms,
-        severity=severity,
-        title=about,
+        title=f"unusual volume: {who}",
         message=record["message"],
         evidence=record["drift_id"],
-        version=record["version"],
         origin=origin,
         event_time=record["window_to"],
     )
@@ -148,6 +128,11 @@ class RoleSigns:
     def __init__(self) -> None:
         self._roles = Roles()
         self._champions: set[str] = set()
+
+    @property
+    def roles(self) -> Roles:
+        """All that are known."""
+        return self._roles
 
     @property
     def champion(self) -> str | None:

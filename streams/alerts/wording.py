@@ -16,7 +16,7 @@ MOST_TEXT = 1_500
 MOST_LISTED = 10
 """Lines of a message that stands for many."""
 
-WORDS = {"reminder": "still: ", "resolved": "resolved: ", "worse": "worse: "}
+WORDS = {"reminder": "still: ", "resolved": "resolved: ", "worse": "worse: ", "updated": ""}
 
 
 @dataclass(frozen=True)
