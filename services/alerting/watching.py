@@ -109,7 +109,9 @@ class Watch:
         notices = [Notice.of(record) for each in told if (record := self._read("alerts", each))]
         decided = read_between(reader, models, 0, positions[models])
         roles = [
-            ModelRecord.of(record) for each in decided if (record := self._read("models", each))
+            (ModelRecord.of(record), each.timestamp)
+            for each in decided
+            if (record := self._read("models", each))
         ]
         drifts = TopicPartition(BY_NAME["drifts"].topic(contract.task), 0)
         begin = max(0, positions[drifts] - MOST_FOUND)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +43,9 @@ def alerts(
         found = [record for record in found if _is_open(record)]
     if as_json:
         times = ("raised_at", "opened_at", "event_time")
-        print_json([{**r, **{t: time_text(r[t]) for t in times}} for r in found])
+        print_json(
+            [{**r, **{t: time_text(r[t]) for t in times}, "findings": _findings(r)} for r in found]
+        )
         return
     if not found:
         note("no alert is open" if open_only else "no alert yet")
@@ -105,6 +108,17 @@ def _latest(context: Context) -> dict[str, dict[str, Any]]:
             record = codec.read(stored.value)
             latest[record["episode"] or record["alert_id"]] = record
     return latest
+
+
+def _findings(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of an episode of drift, the most likely cause first; of other alerts none."""
+    try:
+        found: list[dict[str, Any]] = json.loads(record["findings"] or "[]")
+        return [
+            {**one, **{t: time_text(one[t]) for t in ("began", "begins", "found")}} for one in found
+        ]
+    except (ValueError, TypeError, KeyError):  # of another Weir
+        return []
 
 
 def _is_open(record: dict[str, Any]) -> bool:

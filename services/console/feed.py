@@ -35,6 +35,8 @@ log = structlog.get_logger("console.feed")
 OVERLAP_S = 5
 """Points that each tick repeats, so that a page may miss ticks without a gap in its charts."""
 
+FINDINGS_MAX = 50
+"""Findings of an alert that the page gets; `weir alerts --json` has all."""
 TEXT_MAX = 600
 """Characters of a dead letter's text that the page gets; `weir tail` shows all of it."""
 
@@ -202,12 +204,22 @@ def _alerts(told: Told) -> dict[str, Any]:
         *("alert_id", "episode", "raised_at", "opened_at", "change", "kind", "about", "severity"),
         *("title", "message", "evidence", "count", "command"),
     )
+    of_finding = ("drift_id", "kind", "subject", "begins", "effect", "message", "degraded")
+
+    def findings(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Of an episode of drift, the most likely cause first."""
+        try:
+            listed = json.loads(record["findings"] or "[]")[:FINDINGS_MAX]
+            return [{name: one[name] for name in of_finding} for one in listed]
+        except (ValueError, TypeError, KeyError):  # of another Weir
+            return []
 
     def shown(record: Mapping[str, Any]) -> dict[str, Any]:
         found = {name: record[name] for name in names}
         for name in ("title", "message", "about"):
             found[name] = found[name][:TEXT_MAX]
-        return found | {"link": f"#{record['link'].partition('#')[2]}"}
+        link = f"#{record['link'].partition('#')[2]}"
+        return found | {"link": link, "findings": findings(record)}
 
     return {
         "open": [shown(record) for record in reversed([*told.open.values()])],

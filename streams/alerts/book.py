@@ -70,7 +70,8 @@ class Notice:
 @dataclass
 class _Episode:
     """last: what was told of it last. now: how it would be told now. bad_at: its last bad sign.
-    well_since: the first well one after it, or None. reminded_at: when people were told last."""
+    well_since: the first well one after it, or None. reminded_at: when people were told last;
+    seen_again: whether it was seen since."""
 
     last: Notice
     now: Notice
@@ -78,6 +79,7 @@ class _Episode:
     bad_at: int
     reminded_at: int
     well_since: int | None = None
+    seen_again: bool = False
 
     @property
     def changed(self) -> bool:
@@ -147,7 +149,7 @@ class Book:
                 notices.append(self._end(key, now_ms, f"Not seen again for {span(quiet_ms)}."))
             elif episode.well_since is not None and now_ms - episode.well_since >= SETTLED_MS:
                 notices.append(self._end(key, now_ms, "It is well again."))
-            elif now_ms - episode.reminded_at >= self._remind_ms:
+            elif now_ms - episode.reminded_at >= self._remind_ms and episode.seen_again:
                 notices.append(self._again(episode, "reminder", now_ms))
             elif episode.changed and now_ms - episode.last.raised_at >= UPDATE_MS:
                 notices.append(self._again(episode, "updated", now_ms))
@@ -180,6 +182,7 @@ class Book:
     def _go_on(self, episode: _Episode, sign: Sign) -> list[Notice]:
         episode.count += 1
         episode.bad_at, episode.well_since = max(episode.bad_at, sign.at_ms), None
+        episode.seen_again = True
         is_worse = worse(sign.severity, episode.last.severity)
         new = replace(
             self._notice(sign, "worse"),
@@ -190,7 +193,7 @@ class Book:
         )
         if is_worse:
             episode.last = episode.now = new
-            episode.reminded_at = sign.at_ms
+            episode.reminded_at, episode.seen_again = sign.at_ms, False
             return [new]
         if sign.kind == "drift":
             # Once it was bad it is not told as less: what gets better by turns is told once.
@@ -210,7 +213,7 @@ class Book:
             notify=change == "reminder",
         )
         if change == "reminder":
-            episode.reminded_at = now_ms
+            episode.reminded_at, episode.seen_again = now_ms, False
         return episode.last
 
     def _end(self, key: Key, now_ms: int, why: str, notify: bool = True) -> Notice:

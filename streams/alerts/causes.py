@@ -15,7 +15,7 @@ LISTED_LINES = 6
 """Findings that a message names one by one."""
 MANY = 3
 """From so many inputs on a title counts them: one name would not be the cause."""
-SHORTEST_DOUBT_MS = 6 * 3_600_000
+SHORTEST_DOUBT_MS = 3_600_000
 LONGEST_DOUBT_MS = 7 * 24 * 3_600_000
 """Uncertainty of a change point: half of what its detector needed to find it, within these."""
 

@@ -34,23 +34,29 @@ class Decider:
         self._roles = RoleSigns()
         self._lags = LagSigns(policy)
         self._letters = DeadLetterSigns(policy, now_ms, requests)
-        self._left: list[str] = []
 
     def restore(
         self,
         notices: Sequence[Notice],
-        models: Iterable[ModelRecord],
+        models: Iterable[tuple[ModelRecord, int]],
         drifts: Iterable[tuple[Mapping[str, Any], int]],
         now_ms: int,
     ) -> None:
         """Take up what was told before, the roles that were decided before, all of them, and the
-        newest of the ``drifts`` that were seen before, each with when it was stored."""
+        newest of the ``drifts`` that were seen before: each with when it was stored."""
         self._book.restore(notices, now_ms)
-        for record in models:
-            self._roles.see(record, now_ms, "")
-        self._left = self._leavers()
         of_versions = (found for found in drifts if found[0]["kind"] != VOLUME)
-        self._episodes.restore(notices, of_versions if self._policy.drift else (), now_ms)
+        before: list[tuple[int, ModelRecord | Mapping[str, Any]]] = [
+            *((at_ms, record) for record, at_ms in models),
+            *((at_ms, record) for record, at_ms in of_versions if self._policy.drift),
+        ]
+        for at_ms, record in sorted(before, key=lambda one: one[0]):
+            if isinstance(record, ModelRecord):
+                self._roles.see(record, at_ms, "")
+                self._leavers()
+            else:
+                self._episodes.see(record, at_ms, "")
+        self._episodes.resume(notices, now_ms)
 
     def see(self, topic: str, record: Mapping[str, Any], at_ms: int, origin: str) -> list[Notice]:
         """A record of ``drifts``, ``metrics``, ``retrain`` or ``models``, stored at ``at_ms``."""
@@ -85,8 +91,13 @@ class Decider:
     def tick(self, now_ms: int) -> list[Notice]:
         """What the time gives to tell; to be asked when every record there is has been seen."""
         # What a Weir before episodes left open of versions that have gone.
-        left = [n for version in self._left for n in self._book.left(version, now_ms)]
-        self._left = []
+        known = self._roles.roles
+        gone = {
+            notice.version
+            for notice in self._book.open
+            if notice.version in known.records and known.role(notice.version) not in IN_SERVICE
+        }
+        left = [n for version in sorted(gone) for n in self._book.left(version, now_ms)]
         return left + self._told(self._episodes.tick(now_ms)) + self._book.tick(now_ms)
 
     @property

@@ -133,15 +133,15 @@ class Episodes:
         """A ``drifts`` record, stored at ``at_ms``: what changes of which episodes."""
         if record["version"] in self._silent:
             return []
-        new = Member.of(record)
-        episode = self._take(record["version"], new, at_ms, origin)
-        signs = self._over(episode, new.found, at_ms)
-        if episode.told or self._due(episode, new.found, at_ms):
-            episode.told = True
+        # What the clock decides is decided before: so it is the same however often one ticks.
+        signs = self.tick(at_ms)
+        version, new = record["version"], Member.of(record)
+        episode = self._take(version, new, at_ms, origin)
+        signs += self._over(episode, new.found, at_ms)
+        was_told = episode.told
+        signs += self._become_due(version, new.found, at_ms)
+        if was_told:
             signs.append(episode.sign(at_ms))
-        signs += self._become_due(episode.version, new.found, at_ms)
-        while len(self._all) - len(self.told) > MOST_UNTOLD:
-            del self._all[next(one.about for one in self._all.values() if not one.told)]
         return signs
 
     def tick(self, now_ms: int) -> list[Sign]:
@@ -163,35 +163,29 @@ class Episodes:
         self._all = {name: one for name, one in self._all.items() if one.version != version}
         return leaves
 
-    def restore(
-        self, notices: Iterable[Notice], records: Iterable[tuple[Record, int]], now_ms: int
-    ) -> None:
-        """Take up what was told (``notices``, in their order), and from the ``drifts`` records,
-        each with when it was stored, what was found since and told to nobody.
-
-        Every role is to be known before.
-        """
-        last: dict[str, tuple[Notice, Episode]] = {}
-        for notice in notices:
-            if notice.kind == "drift":
-                last[notice.about] = (notice, _restored(notice, now_ms))
-        for name, (notice, one) in last.items():
-            if notice.change != "resolved" and one.version not in self._silent:
-                self._all[name] = one
-        for record, at_ms in records:
-            if record["version"] in self._silent:
+    def resume(self, notices: Iterable[Notice], now_ms: int) -> None:
+        """After every record that was seen before was seen again (and what it gave was told to
+        nobody): what was told, in its order, says which episodes are open."""
+        last = {notice.about: notice for notice in notices if notice.kind == "drift"}
+        for about, one in [*self._all.items()]:
+            notice = last.get(about)
+            if (notice is None and one.told) or (notice and notice.change == "resolved"):
+                # It ended, or is of a time before anybody was told of anything: no news.
+                del self._all[about]
+            elif notice is not None:
+                one.told = True
+        for about, notice in last.items():
+            if notice.change == "resolved" or notice.version in self._silent or about in self._all:
                 continue
-            new = Member.of(record)
-            accounted = any(
-                one.version == record["version"]
-                and at_ms <= notice.raised_at
-                and (new.key in one.members or len(one.members) >= MOST_MEMBERS)
-                for notice, one in last.values()
-            )
-            if accounted:
-                self._hear(record["version"], new)
-            else:
-                self._take(record["version"], new, at_ms, "")
+            # It began longer ago than the records reach.
+            one = _restored(notice, now_ms)
+            listed = {member.drift_id for member in one.members.values()}
+            self._all = {
+                name: other
+                for name, other in self._all.items()
+                if other.told or not listed & {m.drift_id for m in other.members.values()}
+            }
+            self._all[about] = one
 
     def _take(self, version: str, new: Member, at_ms: int, origin: str) -> Episode:
         """The episode that a finding belongs to, with it."""
@@ -208,6 +202,8 @@ class Episodes:
             episode = Episode(f"drift of version {version}, first {new.drift_id}", version, at_ms)
             self._all[episode.about] = episode
         episode.join(new, at_ms, origin)
+        while len(self._all) - len(self.told) > MOST_UNTOLD:
+            del self._all[next(one.about for one in self._all.values() if not one.told)]
         return episode
 
     def _hear(self, version: str, new: Member) -> None:

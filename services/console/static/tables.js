@@ -71,13 +71,30 @@ export function showAlerts({ open, over }) {
       ["Since", format.when(alert.opened_at ?? alert.raised_at), "when"],
       ["State", element("span", { class: `pill ${kind}` }, state)],
       ["Alert", format.plain(alert.title || alert.about)],
-      ["Message", format.plain(alert.message), "wide"],
+      ["Message", episode(alert), "wide"],
       ["Seen", format.count(alert.count), "num"],
       ["Evidence", element("a", { href: alert.link, title: alert.command }, alert.kind), "origin"],
     );
     made.id = `alert-${alert.episode || alert.alert_id}`;
     return made;
   }));
+}
+
+const unfolded = new Set();
+
+// Of drift the most likely cause, and behind it what else belongs to it.
+function episode(alert) {
+  const [cause, ...rest] = alert.findings ?? [];
+  if (!rest.length) return format.plain(alert.message);
+  const text = alert.change === "resolved" ? alert.message : cause.message;
+  const more = element("details", { class: "findings" },
+    element("summary", {}, `${rest.length} more finding${rest.length === 1 ? "" : "s"} of the same episode`),
+    element("ol", {}, ...rest.map((one) => element("li", {},
+      element("a", { href: `#drift-${one.drift_id}` }, format.plain(`${one.kind} drift${one.subject ? ` of ${one.subject}` : ""}`)),
+      ` since ${format.eventTime(one.begins)}: ${format.plain(one.effect)}`))));
+  more.open = unfolded.has(alert.episode);
+  more.addEventListener("toggle", () => (more.open ? unfolded.add(alert.episode) : unfolded.delete(alert.episode)));
+  return element("div", {}, format.plain(text), more);
 }
 
 let shownProcesses = "";

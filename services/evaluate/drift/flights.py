@@ -24,7 +24,7 @@ Change = Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]
 
 
 @lru_cache(maxsize=1)
-def _learned() -> tuple[Any, pd.DataFrame]:
+def learned() -> tuple[Any, pd.DataFrame]:
     """The model, and rows that it did not learn from."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -37,11 +37,12 @@ def _learned() -> tuple[Any, pd.DataFrame]:
     half = len(table) // 2
     model = HistGradientBoostingClassifier(
         categorical_features="from_dtype", max_leaf_nodes=15, min_samples_leaf=200, random_state=0
-    ).fit(_inputs(table[:half]), table["late"][:half])
+    ).fit(inputs_of(table[:half]), table["late"][:half])
     return model, table[half:].reset_index(drop=True)
 
 
-def _inputs(table: pd.DataFrame) -> pd.DataFrame:
+def inputs_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The model's inputs."""
     return table[[*CATEGORIES, *NUMBERS]]
 
 
@@ -54,22 +55,28 @@ def _stream(change: Change | None) -> Callable[[int], Made]:
 
 def drawn(seed: int, n: int, change: Change | None = None) -> Made:
     """n flights, the last AFTER of them changed."""
-    model, pool = _learned()
+    _, pool = learned()
     draw = np.random.default_rng(seed)
     table = pool.iloc[draw.integers(0, len(pool), n)].reset_index(drop=True)
     start = n - AFTER if change else n
     if change is not None:
         later = change(table[start:].reset_index(drop=True), draw)
         table = pd.concat([table[:start], later], ignore_index=True)
+    return answered(table, (start,) if change else ())
+
+
+def answered(table: pd.DataFrame, changes: tuple[int, ...]) -> Made:
+    """Flights and what the model says of them; changes: positions at which something changes."""
+    model, pool = learned()
     # What the model knows of names is what it learned: the others are missing to it.
-    known = _inputs(table).copy()
+    known = inputs_of(table).copy()
     for name in CATEGORIES:
         known[name] = pd.Categorical(table[name].astype(object), pool[name].cat.categories)
     probability = model.predict_proba(known)[:, 1]
     answer, truth = probability >= 0.5, table["late"].to_numpy(bool)
     return Made(
         REFERENCE,
-        (start,) if change else (),
+        changes,
         {name: table[name].to_numpy(float) for name in NUMBERS},
         {name: _texts(table[name]) for name in CATEGORIES},
         answer != truth,

@@ -109,9 +109,12 @@ def task_of(made: Made) -> Task:
     )
 
 
-def reference_of(made: Made) -> Reference:
-    """The reference that the stream's first records make, as training makes it of its rows."""
-    task, n = task_of(made), made.reference
+def reference_of(made: Made, segments: Sequence[str] = ()) -> Reference:
+    """The reference that the stream's first records make, as training makes it of its rows.
+
+    segments: names by whose values errors are looked at, too.
+    """
+    task, n = replace(task_of(made), segments=segments), made.reference
     profile: dict[str, Any] = {
         "rows": n,
         "features": {
@@ -138,6 +141,16 @@ def reference_of(made: Made) -> Reference:
             "expected": float(expected.sum()),
             "score_edges": edges.tolist(),
             "by_score": by_score.tolist(),
+            "segments": {
+                f"{name}={value}": [
+                    int(of_it.sum()),
+                    int(wrong[of_it].sum()),
+                    expected[of_it].sum(),
+                ]
+                for name in segments
+                for value in sorted({one for one in made.names[name][:n] if one is not None})
+                for of_it in [made.names[name][:n] == value]
+            },
         }
     more["joint"] = joint_of(task, _table(made, n))
     return Reference(task, VERSION, {**profile, "drift": more})

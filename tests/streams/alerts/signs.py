@@ -10,6 +10,8 @@ from streams.alerts.sign import SEVERITIES, Sign
 
 KINDS = ("drift", "metric", "dead-letters", "lag", "refused", "rollback", "abuse", "crash-loop")
 
+FOUND = '[{"kind": "data", "subject": "distance"}]'
+
 
 def sign(at_ms: int = 0, **changes: Any) -> Sign:
     given: dict[str, Any] = {
@@ -36,7 +38,7 @@ def histories(draw: st.DrawFn) -> list[Sign | int]:
             continue
         kind = draw(st.sampled_from(KINDS))
         states = ("happened",) if kind in ("refused", "rollback") else ("bad", "bad", "well")
-        if kind in ("drift", "abuse"):
+        if kind == "abuse":
             states = ("bad",)
         steps.append(
             sign(
@@ -45,6 +47,7 @@ def histories(draw: st.DrawFn) -> list[Sign | int]:
                 about=draw(st.sampled_from("ab")),
                 state=draw(st.sampled_from(states)),
                 severity=draw(st.sampled_from(SEVERITIES)),
+                findings=draw(st.sampled_from(["", FOUND])) if kind == "drift" else "",
             )
         )
     return steps
@@ -83,8 +86,13 @@ def drift(**changes: Any) -> dict[str, Any]:
         "feature": "distance",
         "subject": "distance",
         "version": "v1",
+        "role": "champion",
+        "since": 4_000,
+        "window_from": 4_000,
         "window_to": 5_000,
         "message": "distance is 300 miles longer than in training",
+        "effect": "median of distance 300 mi higher",
+        "evidence": '{"reference": [0.5, 0.5], "window": [0.1, 0.9]}',
         "hurts": None,
         "alerting": True,
     } | changes

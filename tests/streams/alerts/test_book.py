@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 
 from hypothesis import given
 
-from streams.alerts.book import MOST_OPEN, SETTLED_MS, Book, Notice
+from streams.alerts.book import MOST_OPEN, SETTLED_MS, UPDATE_MS, Book, Notice
 from streams.alerts.policy import Alerts
 from streams.alerts.sign import Sign
 from tests.streams.alerts.signs import histories, sign
@@ -23,13 +24,19 @@ def run(book: Book, steps: list[Sign | int]) -> list[Notice]:
     ]
 
 
+def findings(*subjects: str) -> str:
+    return json.dumps([{"kind": "data", "subject": subject} for subject in subjects])
+
+
 def changes(notices: list[Notice]) -> list[str]:
     return [notice.change for notice in notices]
 
 
 def test_an_episode_is_told_of_once_and_its_end_when_it_is_quiet() -> None:
     book = Book("task", POLICY)
-    notices = run(book, [sign(0), sign(1), sign(HOUR), HOUR + 6 * HOUR - 1, 8 * HOUR, 9 * HOUR])
+    abuse = {"kind": "abuse", "about": "client a"}
+    steps = [sign(0, **abuse), sign(1, **abuse), sign(HOUR, **abuse)]
+    notices = run(book, [*steps, HOUR + 6 * HOUR - 1, 8 * HOUR, 9 * HOUR])
     assert changes(notices) == ["opened", "resolved"]
     assert {notice.episode for notice in notices} == {notices[0].alert_id}
     assert (notices[1].count, notices[1].opened_at, notices[1].severity) == (3, 0, "info")
@@ -80,12 +87,38 @@ def test_what_happens_again_soon_is_not_told_of_again() -> None:
     assert changes(run(Book("task", POLICY), [*steps])) == ["happened", "happened"]
 
 
-def test_drift_ends_when_its_version_answers_no_more() -> None:
+def test_drift_ends_without_a_message_when_its_version_answers_no_more() -> None:
     book = Book("task", POLICY)
     run(book, [sign(0, version="v1"), sign(0, version="v2", about="another")])
-    ended = book.replaced("v1", 5)
-    assert [(n.change, n.version) for n in ended] == [("resolved", "v1")]
+    ended = book.left("v1", 5)
+    assert [(n.change, n.version, n.notify) for n in ended] == [("resolved", "v1", False)]
     assert [n.version for n in book.open] == ["v2"]
+
+
+def test_what_belongs_to_drift_is_recorded_as_it_grows_and_sent_to_nobody() -> None:
+    book = Book("task", POLICY)
+    grown = [findings("a"), findings("a", "b"), findings("a", "b", "c"), findings("c", "b", "a")]
+    steps: list[Sign | int] = [sign(at, findings=one) for at, one in enumerate(grown[:3])]
+    notices = run(book, [*steps, UPDATE_MS - 1, UPDATE_MS, 2 * UPDATE_MS])
+    assert [(n.change, n.findings, n.notify) for n in notices] == [
+        ("opened", grown[0], True),
+        ("updated", grown[2], False),
+    ]
+    # Another cause is the most likely one now; the same one found again is nothing new.
+    more: list[Sign | int] = [sign(3 * UPDATE_MS, findings=grown[3]), 3 * UPDATE_MS, 5 * UPDATE_MS]
+    again: list[Sign | int] = [sign(6 * UPDATE_MS, findings=grown[3]), 9 * UPDATE_MS]
+    assert changes(run(book, more + again)) == ["updated"]
+
+
+def test_drift_that_got_better_and_worse_again_is_told_as_worse_once() -> None:
+    levels = ["warning", "critical", "warning", "critical"]
+    steps = [sign(at, severity=level, findings=findings("a")) for at, level in enumerate(levels)]
+    assert changes(run(Book("task", POLICY), [*steps])) == ["opened", "worse"]
+
+
+def test_nobody_is_reminded_of_what_was_not_seen_again() -> None:
+    steps: list[Sign | int] = [sign(0), 2 * DAY, 3 * DAY, sign(4 * DAY), 4 * DAY, 9 * DAY]
+    assert changes(run(Book("task", POLICY), steps)) == ["opened", "reminder"]
 
 
 def test_clients_without_number_leave_a_book_of_bounded_size() -> None:

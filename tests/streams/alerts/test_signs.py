@@ -10,30 +10,20 @@ import pytest
 from streams.alerts.levels import DeadLetterSigns, LagSigns
 from streams.alerts.policy import Alerts, Bound, metric_names
 from streams.alerts.sign import Sign
-from streams.alerts.signs import RoleSigns, of_drift, of_metric, of_retrain
+from streams.alerts.signs import RoleSigns, of_metric, of_retrain, of_volume
 from streams.roles import ModelRecord
 from tests.streams.alerts.signs import drift, metric
 
 
-def test_drift_is_told_of_only_where_its_policy_says_so() -> None:
-    assert of_drift(drift(alerting=False), 1, "o") is None
-    told = of_drift(drift(), 1, "o")
-    assert told is not None
-    assert (told.kind, told.severity, told.evidence) == ("drift", "warning", "d1")
-    assert told.about == "data drift of distance, version v1"
-    hurting = of_drift(drift(hurts=True, subject=""), 1, "o")
-    assert hurting is not None
-    assert (hurting.severity, hurting.title) == ("critical", "data drift")
-
-
 def test_volume_is_abuse_of_a_client_or_of_all() -> None:
-    one = of_drift(drift(kind="volume", subject="key-7"), 1, "o")
-    all_ = of_drift(drift(kind="volume", subject=""), 1, "o")
-    assert one is not None
-    assert all_ is not None
-    assert [(s.kind, s.about) for s in (one, all_)] == [
-        ("abuse", "client key-7"),
-        ("abuse", "all requests"),
+    signs = [
+        of_volume(drift(kind="volume", **changes), 1, "o")
+        for changes in ({"subject": "key-7"}, {"subject": ""}, {"subject": "", "alerting": False})
+    ]
+    assert [(s.kind, s.about, s.state) for s in signs] == [
+        ("abuse", "client key-7", "bad"),
+        ("abuse", "all requests", "bad"),
+        ("abuse", "all requests", "well"),
     ]
 
 
@@ -196,7 +186,7 @@ def test_a_policy_survives_as_json_data() -> None:
     assert Alerts.of({}) == Alerts()
 
 
-@pytest.mark.parametrize("name", ["quiet", "remind"])
+@pytest.mark.parametrize("name", ["quiet", "remind", "hold", "drift_quiet"])
 def test_times_are_a_second_or_more(name: str) -> None:
     from datetime import timedelta
 
