@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.command.context import JsonOption
+from services.command.evaluate_alerts import alerts
 from services.command.evaluate_drift import drift
 from services.command.evaluate_gate import gate
 from services.command.evaluate_labelling import labelling
@@ -118,6 +119,7 @@ def estimates(
     out.print("is what follows from the probabilities that its CBPE calibrates")
 
 
+app.command()(alerts)
 app.command()(drift)
 app.command()(gate)
 app.command()(labelling)

@@ -17,7 +17,7 @@ MANY = 3
 """From so many inputs on a title counts them: one name would not be the cause."""
 SHORTEST_DOUBT_MS = 3_600_000
 LONGEST_DOUBT_MS = 7 * 24 * 3_600_000
-"""Uncertainty of a change point: half of what its detector needed to find it, within these."""
+"""Uncertainty of a change point: as long as its detector took to be sure of it, within these."""
 
 _ORDER = {
     "schema": 0,
@@ -103,7 +103,7 @@ class Member:
     @property
     def doubt_ms(self) -> int:
         """How far its change point may be off."""
-        return min(max((self.found - self.begins) // 2, SHORTEST_DOUBT_MS), LONGEST_DOUBT_MS)
+        return min(max(self.found - self.begins, SHORTEST_DOUBT_MS), LONGEST_DOUBT_MS)
 
     @property
     def about(self) -> str:

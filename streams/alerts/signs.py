@@ -36,13 +36,13 @@ def of_volume(record: Record, at_ms: int, origin: str) -> Sign:
 
 
 ORDINARY = ("cool-down", "budget")
-"""Reasons of a trigger that its task's declaration foresees: no cause for concern."""
+"""Reasons of a refusal that its task's declaration foresees: nobody has anything to do."""
 
 
 def of_retrain(record: Record, at_ms: int, origin: str) -> Sign | None:
     """A ``retrain`` record: a trigger that was refused. (Of an event that gave no version the
     record of that version tells.)"""
-    if record["status"] != "refused":
+    if record["status"] != "refused" or record["why"] in ORDINARY:
         return None
     who = f"trigger {record['policy']}"
     return Sign(
@@ -50,7 +50,6 @@ def of_retrain(record: Record, at_ms: int, origin: str) -> Sign | None:
         about=f"{who}: {record['why']}",
         state="happened",
         at_ms=at_ms,
-        severity="info" if record["why"] in ORDINARY else "warning",
         title=f"retraining by {who} was refused",
         message=f"Retraining by {who} was refused: {record['reason']}",
         evidence=record["event_id"],
