@@ -56,6 +56,7 @@ class Codec:
 
     ``schema`` is what we write and read as; ``registry`` holds every schema that a writer may
     have used (older versions of ours are translated by Avro's rules of schema resolution).
+    ``header`` is what our own values begin with.
     """
 
     def __init__(self, schema: Schema, registry: Registry | None = None) -> None:
@@ -63,10 +64,10 @@ class Codec:
         self.id = schema_id(schema)
         self.registry = registry or Registry()
         self.registry.add(schema)
-        self._header = header(self.id)
+        self.header = header(self.id)
         plain = _plain(schema)
         self._decoder = RecordDecoder(schema)
-        self._encoder = RecordEncoder(schema, self._header)
+        self._encoder = RecordEncoder(schema, self.header)
         self._writers = {self.id: _Writer(schema, plain)}
 
     def encode(self, columns: Mapping[str, Column], n: int) -> list[bytes]:
@@ -82,7 +83,7 @@ class Codec:
         bodies: list[bytes] = []
         index: list[int] = []
         failures: list[Failure] = []
-        own = self._header
+        own = self.header
         for position, value in enumerate(values):
             if value is not None and most_bytes is not None and len(value) > most_bytes:
                 failures.append(self._too_large(position, value, most_bytes))
@@ -91,7 +92,7 @@ class Codec:
                 bodies.append(value[HEADER_BYTES:])
                 index.append(position)
                 continue
-            body, failure = self._translate(position, value)
+            body, failure = self.translate(position, value)
             if failure is not None:
                 failures.append(failure)
             else:
@@ -106,10 +107,10 @@ class Codec:
 
     def read(self, value: bytes | None) -> dict[str, Any]:
         """One value as a dict, times as integers. ValueError says what is wrong with it."""
-        if value is not None and value.startswith(self._header):
+        if value is not None and value.startswith(self.header):
             body = value[HEADER_BYTES:]
         else:
-            body, failure = self._translate(0, value)
+            body, failure = self.translate(0, value)
             if failure is not None:
                 raise ValueError(failure.message)
         try:
@@ -120,7 +121,7 @@ class Codec:
     def write(self, record: Mapping[str, Any]) -> bytes:
         """One dict as a framed value. ValueError names the field that does not fit."""
         out = io.BytesIO()
-        out.write(self._header)
+        out.write(self.header)
         try:
             fastavro.schemaless_writer(
                 out, self._writers[self.id].parsed, dict(record), strict_allow_default=True
@@ -133,7 +134,11 @@ class Codec:
         """Dicts as framed values: for the few records of a control topic."""
         return [self.write(record) for record in records]
 
-    def _translate(self, position: int, value: bytes | None) -> tuple[bytes, Failure | None]:
+    def partial_id(self, value: bytes) -> str | None:
+        """The request id of a value of our own schema whose rest is bad, where it reads as one."""
+        return self._writers[self.id].partial_id(value[HEADER_BYTES:])
+
+    def translate(self, position: int, value: bytes | None) -> tuple[bytes, Failure | None]:
         """The body as our own schema would have written it, or why there is none."""
 
         def fail(reason: str, message: str, id_: str | None = None) -> tuple[bytes, Failure]:

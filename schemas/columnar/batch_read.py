@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,29 @@ from schemas.columns import Column
 _FIELD_SLACK = 16
 
 
+@dataclass(frozen=True)
+class Form:
+    """What the values of each kind become: how they are read, their dtype, what a null holds."""
+
+    read: Mapping[Kind, Callable[[Cursor, Field], Any]]
+    dtypes: Mapping[Kind, np.dtype[Any]]
+    missing: Mapping[Kind, Any]
+
+    def nulls(self, field: Field, n: int) -> np.ndarray:
+        """n times what a null of the field holds."""
+        return np.full(n, self.missing[field.kind], self.dtypes[field.kind])
+
+
+OBJECTS = Form(READ, COLUMN_DTYPES, MISSING)
+"""Numbers as NumPy's, all else as Python objects."""
+
+
 class BatchReader:
     """Reads bodies into one column a leaf."""
 
-    def __init__(self, top: Field) -> None:
+    def __init__(self, top: Field, form: Form = OBJECTS) -> None:
         self._top = top
+        self._form = form
         self._slack = _FIELD_SLACK * (1 + sum(1 for _ in top.leaves()))
 
     def read(self, bodies: Sequence[bytes]) -> tuple[list[Column], Positions]:
@@ -27,13 +47,20 @@ class BatchReader:
 
         In those rows the columns hold anything. There must be at least one body.
         """
-        batch = Batch(bodies, self._slack)
+        return self.read_batch(self.batch(bodies))
+
+    def batch(self, values: Sequence[bytes], skip: int = 0) -> Batch:
+        """Values joined for `read_batch`; the record begins `skip` bytes into each."""
+        return Batch(values, self._slack, skip)
+
+    def read_batch(self, batch: Batch) -> tuple[list[Column], Positions]:
+        """As `read`, of bodies that are joined already."""
         cursor = Cursor(batch, batch.starts.copy(), batch.ends)
-        columns = list(_record(cursor, self._top))
+        columns = list(_record(cursor, self._top, self._form))
         return columns, np.flatnonzero(cursor.pos != cursor.end)
 
 
-def _record(cursor: Cursor, record: Field) -> Iterator[Column]:
+def _record(cursor: Cursor, record: Field, form: Form) -> Iterator[Column]:
     fields = record.fields
     at = 0
     while at < len(fields):
@@ -47,20 +74,20 @@ def _record(cursor: Cursor, record: Field) -> Iterator[Column]:
             continue
         at += 1
         if field.kind is not Kind.RECORD:
-            yield _leaf(cursor, field)
+            yield _leaf(cursor, field, form)
         elif field.null_branch is None:
-            yield from _record(cursor, field)
+            yield from _record(cursor, field, form)
         else:
-            yield from _nullable_record(cursor, field)
+            yield from _nullable_record(cursor, field, form)
 
 
-def _leaf(cursor: Cursor, field: Field) -> Column:
-    read = READ[field.kind]
+def _leaf(cursor: Cursor, field: Field, form: Form) -> Column:
+    read = form.read[field.kind]
     present = None if field.null_branch is None else cursor.present(field)
     if present is None:
         return Column(read(cursor, field))
     rows = np.flatnonzero(present)
-    values = _missing(field, len(cursor))
+    values = form.nulls(field, len(cursor))
     if len(rows):
         some = cursor.at(rows)
         values[rows] = read(some, field)
@@ -68,29 +95,25 @@ def _leaf(cursor: Cursor, field: Field) -> Column:
     return Column(values, present)
 
 
-def _nullable_record(cursor: Cursor, record: Field) -> Iterator[Column]:
+def _nullable_record(cursor: Cursor, record: Field, form: Form) -> Iterator[Column]:
     present = cursor.present(record)
     if present is None:
         yield Column(np.ones(len(cursor), np.bool_))
-        yield from _record(cursor, record)
+        yield from _record(cursor, record, form)
         return
     yield Column(present)
     rows = np.flatnonzero(present)
     some = cursor.at(rows)
     # An empty cursor has nothing to read, but every leaf still needs its column.
-    inner: Iterator[Column | None] = iter(_record(some, record)) if len(rows) else iter(())
+    inner: Iterator[Column | None] = iter(_record(some, record, form)) if len(rows) else iter(())
     for leaf in list(record.leaves())[1:]:
-        values, valid = _missing(leaf, len(cursor)), np.zeros(len(cursor), np.bool_)
+        values, valid = form.nulls(leaf, len(cursor)), np.zeros(len(cursor), np.bool_)
         column = next(inner, None)
         if column is not None:
             values[rows] = column.values
             valid[rows] = True if column.valid is None else column.valid
         yield Column(values, None if leaf.presence else valid)
     cursor.pos[rows] = some.pos
-
-
-def _missing(field: Field, n: int) -> np.ndarray:
-    return np.full(n, MISSING[field.kind], COLUMN_DTYPES[field.kind])
 
 
 def _doubles_run(cursor: Cursor, fields: Sequence[Field]) -> Iterator[Column]:

@@ -24,15 +24,15 @@ class Batch:
     A record found odd is parked: its position moves to the zeros, past every record's end, where
     any field reads as something harmless. `slack` is the most bytes that fields of fixed or
     varint size can take together, so no read leaves the buffer: fields with a declared length
-    are checked against the record's end before they are read.
+    are checked against the record's end before they are read. `skip`: bytes before each record.
     """
 
-    def __init__(self, bodies: Sequence[bytes], slack: int) -> None:
+    def __init__(self, bodies: Sequence[bytes], slack: int, skip: int = 0) -> None:
         self.raw = b"".join([*bodies, bytes(2 * slack + 32)])
         self.data = np.frombuffer(self.raw, np.uint8)
         sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
         self.ends: Positions = np.cumsum(sizes)
-        self.starts: Positions = self.ends - sizes
+        self.starts: Positions = self.ends - sizes + skip
         self.parking = int(self.ends[-1]) + 1
 
     def windows(self, dtype: str) -> np.ndarray:
