@@ -1,9 +1,9 @@
 """Values of one topic to Arrow columns, without a Python object a value.
 
-What is good, and what is wrong with the rest, is exactly what `schemas.codec` says: the batch reader
-only notices that a record is odd, and the same scalar reader then decides. Text is copied once,
-by Arrow, from the records into its column. Arrays of anything but doubles, and maps, are read one
-by one.
+What is good, and what is wrong with the rest, is exactly what `schemas.codec` says: the batch
+reader only notices that a record is odd, and the same scalar reader then decides. Text is copied
+once, by Arrow, from the records into its column. Arrays of anything but doubles, and maps, are
+read one by one.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ class ArrowReader:
 
     def _own(self, values: Sequence[bytes]) -> npt.NDArray[np.bool_]:
         """Which values begin as our own schema's do."""
+        if not values:
+            return np.zeros(0, np.bool_)
         batch = Batch(values, HEADER_BYTES)
         heads = batch.windows(f"V{HEADER_BYTES}")[batch.starts].view(np.uint8)
         same: npt.NDArray[np.bool_] = (heads.reshape(-1, HEADER_BYTES) == self._header).all(axis=1)
@@ -173,6 +175,8 @@ def _array(leaf: Field, column: Column, batch: Batch) -> tuple[Any, list[int]]:
         if kind is Kind.MAP:
             items = [list(item.items()) for item in map(dict, items)]
         return pa.array(items, _type(leaf)), []
+    if kind is Kind.INT:  # what bad records leave there may be longer
+        values = values.astype(np.int32)
     return pa.array(values, _type(leaf), mask=nulls, from_pandas=False), []
 
 

@@ -14,6 +14,7 @@ import structlog
 from clickhouse_connect.driver import options
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from schemas.arrow_columns import ArrowReader
 from services.contract import Contract
 from services.deployment import current, current_contract
 from services.migrations import MigrationError
@@ -123,7 +124,12 @@ def _take(settings: Settings, contract: Contract, stop: threading.Event, health:
         for name in names
     }
     streams = {
-        topic: Stream(topic, table, contract.codec(kind.record, settings.home), writers[table.name])
+        topic: Stream(
+            topic,
+            table,
+            ArrowReader(contract.codec(kind.record, settings.home)),
+            writers[table.name],
+        )
         for table, (topic, kind) in zip(tables, contract.topics(), strict=True)
     }
     return _Owned(streams, writers[UNDECODABLE])
@@ -132,7 +138,7 @@ def _take(settings: Settings, contract: Contract, stop: threading.Event, health:
 def _reader(
     settings: Settings, own: SinkSettings, contract: Contract, owned: _Owned, stop: threading.Event
 ) -> Reader:
-    reader = Reader(settings.kafka_python(), list(owned.streams), own.group_of(contract.task))
+    reader = Reader(settings.librdkafka(), list(owned.streams), own.group_of(contract.task))
     reader.start(
         {topic: s.writer.positions(s.table.topic) for topic, s in owned.streams.items()},
         stop.is_set,

@@ -1,145 +1,155 @@
-"""Values of one topic to rows of its table."""
+"""Records of one topic to rows of its table, in Arrow's columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from schemas import columns as avro
-from schemas.codec import Codec
+from schemas.arrow_columns import ArrowReader
 from schemas.topics import BY_NAME
 from services.sink.tables import ORIGIN, Column, Table
 
 # The times that a DateTime64 and a pandas timestamp both can hold, in ms since 1970 UTC: 1900 to
 # 2262. Times outside are a request's right to be wrong; they are kept as the nearest bound.
 _EARLIEST_MS, _LATEST_MS = -2_208_988_800_000, 9_214_646_399_999
-_TRACEPARENT = "traceparent"
+_TIME = pa.timestamp("ms", "UTC")
+
+Integers = npt.NDArray[np.int64]
 
 
-class Record(Protocol):
-    """What the sink takes of a Kafka record."""
+@dataclass(frozen=True)
+class Records:
+    """What the sink takes of Kafka records of one topic; those of a partition in order of offset.
 
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    times_ms: the records' Kafka timestamps. traceparents: empty bytes where there is none.
+    """
+
+    partitions: Integers
+    offsets: Integers
+    times_ms: Integers
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    traceparents: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def take(self, rows: Integers) -> Records:
+        """The records at these positions."""
+        if len(rows) == len(self):
+            return self
+        listed = rows.tolist()
+        return Records(
+            self.partitions[rows],
+            self.offsets[rows],
+            self.times_ms[rows],
+            [self.keys[row] for row in listed],
+            [self.values[row] for row in listed],
+            [self.traceparents[row] for row in listed],
+        )
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one table, of one topic, by columns; those of a partition in order of offset."""
+    """Rows of one table, of one topic, by columns; those of a partition in order of offset.
+
+    columns: a record batch with the names of the table's columns.
+    """
 
     topic: str
-    names: list[str]
-    columns: list[list[Any]]
-    partitions: list[int]
-    offsets: list[int]
+    columns: Any
+    partitions: Integers
+    offsets: Integers
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def after(self, positions: Mapping[int, int]) -> Rows:
         """Those rows that are past what the table has: ``positions`` by partition."""
-        fresh = [
-            offset > positions.get(partition, -1)
-            for partition, offset in zip(self.partitions, self.offsets, strict=True)
-        ]
-        if all(fresh):
+        partitions, at = np.unique(self.partitions, return_inverse=True)
+        held = np.array([positions.get(p, -1) for p in partitions.tolist()], np.int64)
+        fresh = self.offsets > held[at]
+        if fresh.all():
             return self
-        return Rows(
-            self.topic,
-            self.names,
-            [list(compress(column, fresh)) for column in self.columns],
-            list(compress(self.partitions, fresh)),
-            list(compress(self.offsets, fresh)),
-        )
+        columns = self.columns.filter(pa.array(fresh))
+        return Rows(self.topic, columns, self.partitions[fresh], self.offsets[fresh])
 
     def last(self) -> dict[int, int]:
         """The highest offset of each partition."""
-        # Rows of a partition are in order, so the last one wins.
-        return dict(zip(self.partitions, self.offsets, strict=True))
+        return last(self.partitions, self.offsets)
 
 
-UNDECODABLE_NAMES = [
-    *("_topic", "_partition", "_offset", "_timestamp", "_key", "_traceparent"),
-    *("reason", "message", "value"),
-]
+def last(partitions: Integers, offsets: Integers) -> dict[int, int]:
+    """The highest offset of each partition."""
+    return {p: int(offsets[partitions == p].max()) for p in np.unique(partitions).tolist()}
 
 
-def decode(table: Table, codec: Codec, records: Sequence[Record]) -> tuple[Rows, Rows]:
+def decode(table: Table, reader: ArrowReader, records: Records) -> tuple[Rows, Rows]:
     """Rows for the topic's table, and rows for ``undecodable``."""
     if BY_NAME[table.topic].cleanup == "compact":
         # A key without a value takes a record back, in the topic; the table keeps what was said.
-        records = [record for record in records if record.value is not None]
-    batch = codec.decode([record.value for record in records])
-    good = [records[position] for position in batch.index.tolist()]
-    rows = Rows(
-        table.topic,
-        [column.name for column in (*ORIGIN, *table.columns)],
-        _origin(good) + [values(column, batch.columns[column.name]) for column in table.columns],
-        [record.partition for record in good],
-        [record.offset for record in good],
-    )
-    failures = sorted(batch.failures, key=lambda failure: failure.position)
-    bad = [records[failure.position] for failure in failures]
-    undecodable = Rows(
-        table.topic,
-        UNDECODABLE_NAMES,
-        [
-            [table.topic] * len(bad),
-            *_origin(bad),
-            [failure.reason for failure in failures],
-            [failure.message for failure in failures],
-            [record.value for record in bad],
-        ],
-        [record.partition for record in bad],
-        [record.offset for record in bad],
-    )
-    return rows, undecodable
+        there = [row for row, value in enumerate(records.values) if value is not None]
+        records = records.take(np.array(there, np.int64))
+    batch = reader.decode(records.values)
+    good = records.take(batch.index)
+    columns = _origin(good) | {c.name: values(c, batch.columns[c.name]) for c in table.columns}
+    rows = Rows(table.topic, pa.record_batch(columns), good.partitions, good.offsets)
+    bad = records.take(np.array([f.position for f in batch.failures], np.int64))
+    undecodable = {
+        "_topic": _repeated(table.topic, pa.string(), len(bad)),
+        **_origin(bad),
+        "reason": pa.array([failure.reason for failure in batch.failures], pa.string()),
+        "message": pa.array([failure.message for failure in batch.failures], pa.string()),
+        "value": pa.array(bad.values, pa.binary()),
+    }
+    return rows, Rows(table.topic, pa.record_batch(undecodable), bad.partitions, bad.offsets)
 
 
-def values(column: Column, data: avro.Column) -> list[Any]:
-    """One column as ClickHouse's client takes it: Python values, None for null."""
-    array = data.values
+def values(column: Column, array: Any) -> Any:
+    """One column of a record as ClickHouse takes it from Arrow."""
     if column.kind == "time":
-        array = np.clip(array.astype(np.int64), _EARLIEST_MS, _LATEST_MS)
-    elif column.kind == "array":
-        return [[] if item is None else _list(item) for item in array]
-    elif column.kind == "map":
-        return [{} if item is None else item for item in array.tolist()]
-    if data.valid is None:
-        return _list(array)
-    listed = array.astype(object)
-    listed[~data.valid] = None
-    return _list(listed)
+        return _times(array)
+    if column.type.startswith("LowCardinality") and not pa.types.is_dictionary(array.type):
+        return array.dictionary_encode()
+    return array
 
 
-def _list(array: npt.NDArray[Any] | Sequence[Any]) -> list[Any]:
-    listed: list[Any] = array.tolist() if isinstance(array, np.ndarray) else list(array)
-    return listed
+def with_constant(rows: Rows, name: str, value: int) -> Any:
+    """The rows' record batch with one more column, of the same whole number in every row."""
+    column = _repeated(value, pa.uint64(), len(rows))
+    return pa.record_batch([*rows.columns.columns, column], [*rows.columns.schema.names, name])
 
 
-def _origin(records: Sequence[Record]) -> list[list[Any]]:
-    """The columns of ``ORIGIN``."""
-    times = np.clip([record.timestamp for record in records], _EARLIEST_MS, _LATEST_MS)
-    return [
-        [record.partition for record in records],
-        [record.offset for record in records],
-        times.astype(np.int64).tolist(),
-        [record.key or b"" for record in records],
-        [_traceparent(record.headers) for record in records],
-    ]
+def stream(batch: Any) -> Any:
+    """A record batch as the bytes of ClickHouse's format ``ArrowStream``."""
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, batch.schema) as writer:
+        writer.write_batch(batch)
+    return out.getvalue()
 
 
-def _traceparent(headers: Sequence[tuple[str, bytes]]) -> bytes:
-    for name, value in headers:
-        if name == _TRACEPARENT:
-            return value or b""
-    return b""
+def _times(array: Any) -> Any:
+    low = pc.max_element_wise(array, pa.scalar(_EARLIEST_MS, pa.int64()), skip_nulls=False)
+    return pc.min_element_wise(low, pa.scalar(_LATEST_MS, pa.int64()), skip_nulls=False).view(_TIME)
+
+
+def _origin(records: Records) -> dict[str, Any]:
+    """The columns of ``ORIGIN``, by name."""
+    arrays = (
+        pa.array(records.partitions.astype(np.int32)),
+        pa.array(records.offsets),
+        _times(pa.array(records.times_ms)),
+        pc.fill_null(pa.array(records.keys, pa.binary()), b""),
+        pa.array(records.traceparents, pa.binary()),
+    )
+    return {column.name: array for column, array in zip(ORIGIN, arrays, strict=True)}
+
+
+def _repeated(value: Any, kind: Any, n: int) -> Any:
+    return pa.repeat(pa.scalar(value, kind), n)

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from services.sink import metrics
 from services.sink.ownership import TakenOver, comment, is_taken_over, settle
-from services.sink.rows import Rows
+from services.sink.rows import Rows, stream, with_constant
 from services.sink.tables import UNDECODABLE, quote
 
 log = structlog.get_logger("sink")
@@ -147,16 +147,18 @@ class TableWriter:
         # table first: it must not be taken for one before it, whose rows a full disk has taken.
         token = f"{self._sink}-{self._inserts}-{attempt}"
         with metrics.SECONDS.labels(self.table).time():
-            self._client.insert(
-                self.table,
-                [*rows.columns, [self._sink] * len(rows)],
-                column_names=[*rows.names, "_sink"],
-                column_oriented=True,
-                database=self._database,
+            batch = with_constant(rows, "_sink", self._sink)
+            self._client.raw_insert(
+                f"{quote(self._database)}.{quote(self.table)}",
+                batch.schema.names,
+                stream(batch),
                 settings={
                     "insert_deduplication_token": token,
                     "log_comment": comment(self._database, self._sink),
+                    # No two rows of a batch have the same identity: nothing to merge in it.
+                    "optimize_on_insert": "0",
                 },
+                fmt="ArrowStream",
             )
         metrics.ROWS.labels(self.table).inc(len(rows))
 

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from schemas.arrow_columns import ArrowReader
 from schemas.codec import Codec
 from schemas.features import Category, Integer, Number
 from schemas.records import record_schemas
 from schemas.topics import BY_NAME, TOPICS
 from services.sink.database import DatabaseError, changes
-from services.sink.rows import decode
+from services.sink.rows import Records, Rows, decode, values
 from services.sink.tables import Column, Table
 
 FEATURES = [Number("distance"), Integer("hour", nullable=True), Category("carrier", nullable=True)]
 
 
-@dataclass
-class Message:
-    value: bytes | None
-    offset: int
-    partition: int = 0
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = None
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
+def records(values: Sequence[bytes | None], partitions: Sequence[int] = ()) -> Records:
+    """Records of these values, each with the offset of its position."""
+    n = len(values)
+    return Records(
+        np.array(partitions or [0] * n, np.int64),
+        np.arange(n, dtype=np.int64),
+        np.full(n, 1_700_000_000_000),
+        [None] * n,
+        values,
+        [b""] * n,
+    )
+
+
+def columns(rows: Rows) -> dict[str, list[Any]]:
+    return dict(rows.columns.to_pydict())
 
 
 def table(topic: str, kind: str = "binary") -> Table:
@@ -76,39 +88,47 @@ def test_the_answers_type_is_the_tasks(kind: str, expected: str) -> None:
 
 def test_good_and_bad_values_part_ways_with_their_origin() -> None:
     codec = Codec(record_schemas("t", "binary", FEATURES)["truth"])
-    truth = {"request_id": "r", "known_at": 5, "truth": True, "source": "s"}
-    good = codec.write(truth)
-    headers = [("traceparent", b"00-ab")]
-    messages = [
-        Message(good, 10, key=b"k", headers=headers),
-        Message(None, 11),
-        Message(good, 7, partition=1),
-        Message(b"junk", 8, partition=1),
-    ]
-    rows, bad = decode(table("truth"), codec, messages)
-    by_name = dict(zip(rows.names, rows.columns, strict=True))
+    good = codec.write({"request_id": "r", "known_at": 5, "truth": True, "source": "s"})
+    all_ = replace(
+        records([good, None, good, b"junk"], [0, 0, 1, 1]),
+        offsets=np.array([10, 11, 7, 8]),
+        keys=[b"k", None, None, b""],
+        traceparents=[b"00-ab", b"", b"", b""],
+    )
+    rows, bad = decode(table("truth"), ArrowReader(codec), all_)
     assert rows.last() == {0: 10, 1: 7}
-    assert by_name["_key"] == [b"k", b""]
-    assert by_name["_traceparent"] == [b"00-ab", b""]
-    assert by_name["truth"] == [True, True]
-    assert by_name["known_at"] == [5, 5]
-    kept = dict(zip(bad.names, bad.columns, strict=True))
-    assert kept["_topic"] == ["truth", "truth"]
-    assert kept["_offset"] == [11, 8]
-    assert kept["reason"] == ["empty", "undecodable"]
-    assert kept["value"] == [None, b"junk"]
+    kept = columns(rows)
+    assert kept["_partition"] == [0, 1]
+    assert kept["_offset"] == [10, 7]
+    assert kept["_key"] == [b"k", b""]
+    assert kept["_traceparent"] == [b"00-ab", b""]
+    assert kept["truth"] == [True, True]
+    assert [int(at.timestamp() * 1000) for at in kept["known_at"]] == [5, 5]
+    assert [int(at.timestamp()) for at in kept["_timestamp"]] == [1_700_000_000] * 2
+    aside = columns(bad)
+    assert aside["_topic"] == ["truth", "truth"]
+    assert aside["_offset"] == [11, 8]
+    assert aside["reason"] == ["empty", "undecodable"]
+    assert aside["value"] == [None, b"junk"]
 
 
 def test_only_rows_past_the_tables_offsets_are_left() -> None:
     codec = Codec(record_schemas("t", "binary", FEATURES)["truth"])
     good = codec.write({"request_id": "r", "known_at": 5, "truth": True, "source": "s"})
-    messages = [Message(good, offset, partition) for partition in (0, 1) for offset in range(4)]
-    rows, _ = decode(table("truth"), codec, messages)
+    all_ = replace(records([good] * 8, [0] * 4 + [1] * 4), offsets=np.tile(np.arange(4), 2))
+    rows, _ = decode(table("truth"), ArrowReader(codec), all_)
     left = rows.after({0: 1, 1: 3})
-    assert (left.partitions, left.offsets) == ([0, 0], [2, 3])
-    assert all(len(column) == 2 for column in left.columns)
+    assert (left.partitions.tolist(), left.offsets.tolist()) == ([0, 0], [2, 3])
+    assert columns(left)["_offset"] == [2, 3]
     assert len(rows.after({})) == 8
     assert len(rows.after({0: 9, 1: 9})) == 0
+
+
+def test_times_that_a_table_cannot_hold_are_kept_as_the_nearest_bound() -> None:
+    column = Column("at", "Nullable(DateTime64(3, 'UTC'))", "time")
+    (earliest, latest) = (1900, 2261)
+    found = values(column, pa.array([-(2**63), None, 2**63 - 1, 0])).to_pylist()
+    assert [at and at.year for at in found] == [earliest, None, latest, 1970]
 
 
 def test_a_column_changes_where_every_value_fits_the_new_type() -> None:
@@ -135,8 +155,8 @@ def test_a_change_that_would_lose_values_is_refused(have: str, want: str) -> Non
 
 
 def test_a_key_without_a_value_takes_a_record_back_in_a_compacted_topic_alone() -> None:
-    gone = [Message(None, 7, key=b"a cell")]
+    gone = records([None])
     for topic, undecodable in (("features", 0), ("truth", 1)):
         codec = Codec(record_schemas("t", "binary", FEATURES)[BY_NAME[topic].record])
-        rows, bad = decode(table(topic), codec, gone)
+        rows, bad = decode(table(topic), ArrowReader(codec), gone)
         assert (len(rows), len(bad)) == (0, undecodable)
