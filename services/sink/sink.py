@@ -26,8 +26,8 @@ log = structlog.get_logger("sink")
 _IDLE_S = 0.2
 # Records a poll may return: so many are gathered before the clock is looked at again.
 _POLL_MOST = 10_000
-# Seconds between two looks at the lag.
-_PROGRESS_S = 1.0
+# Seconds between two looks at the lag; a trainer may wait for what they tell.
+_PROGRESS_S = 0.5
 
 
 @dataclass

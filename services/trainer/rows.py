@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import clickhouse_connect
@@ -108,6 +108,7 @@ def collect(
     clickhouse: Mapping[str, Any],
     ends: Sequence[int],
     stop: threading.Event,
+    passed: Callable[[], Sequence[int]] = tuple,
 ) -> pd.DataFrame:
     """The event's rows: history and outcomes between its bounds, a request once.
 
@@ -115,14 +116,15 @@ def collect(
     counts, since it may hold a corrected truth; a weak one does not, as the history is true.
     Where rows count differently, columns say how (`streams.training.data`). Outcomes are taken from
     the event's offsets up to ``ends`` (its own, or those of `snapshot.ends_at`), so that whoever
-    asks again gets the same rows. While ClickHouse does not answer, this waits; it raises Stopped
-    where ``stop`` is set, and DataError where there are no rows.
+    asks again gets the same rows; ``passed`` says how far the sink is with them. While ClickHouse
+    does not answer, this waits; it raises Stopped where ``stop`` is set, and DataError where there
+    are no rows.
     """
     parts = []
     if task.history is not None:
         parts.append(_within(event, _history(task)))
     if event.trigger != FIRST:
-        outcomes = _outcomes(task, event, clickhouse, ends, stop)
+        outcomes = _outcomes(task, event, clickhouse, ends, stop, passed)
         if len(outcomes):
             outcomes = weighed(task, outcomes)
             # Of one request the last part counts.
@@ -182,6 +184,7 @@ def _outcomes(
     clickhouse: Mapping[str, Any],
     ends: Sequence[int],
     stop: threading.Event,
+    passed: Callable[[], Sequence[int]],
 ) -> pd.DataFrame:
     bounds = {
         # Far ends of what a ClickHouse time of milliseconds holds: 1900 and 2299.
@@ -205,7 +208,7 @@ def _outcomes(
         with attempt:
             client = clickhouse_connect.get_client(**clickhouse)
             try:
-                wait_for_sink(client, task, ends, stop)
+                wait_for_sink(client, task, ends, stop, passed)
                 table: pd.DataFrame = client.query_df(query(task), parameters=bounds)
             finally:
                 client.close()

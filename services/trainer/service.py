@@ -20,10 +20,11 @@ from schemas.topics import BY_NAME
 from services.projection.follower import Projection
 from services.projection.places import NONE
 from services.registry import Publisher, RegistryError, now_ms, read_roles
+from services.sink.settings import SinkSettings
 from services.trainer.events import Event, first_event
 from services.trainer.failures import ASKED
 from services.trainer.journal import write_progress
-from services.trainer.snapshot import Stopped, ends_at
+from services.trainer.snapshot import Stopped, ends_at, passed_by_sink
 from services.trainer.training import Workshop, work_on
 from streams.codecs import codecs
 from streams.observe import Health
@@ -127,6 +128,9 @@ class Trainer:
             publisher=publisher,
             progress=self._progress,
             stop=self._stop,
+            passed=lambda: passed_by_sink(
+                settings, self._task, SinkSettings().group_of(self._task.name)
+            ),
         )
         try:
             self._ask_for_first(shop)

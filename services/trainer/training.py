@@ -45,7 +45,7 @@ class Workshop:
     home: folder of the journals (`runs`); artifacts: of the bundles; key: their signature's;
     clickhouse: arguments of ``clickhouse_connect.get_client``; ends: the outcomes' offsets at a
     time (`snapshot.ends_at`); roles: reads the registry; progress: is told step and share done;
-    stop: set when the process ends.
+    stop: set when the process ends; passed: how far the sink is with the outcomes.
     """
 
     task: Task
@@ -58,6 +58,7 @@ class Workshop:
     publisher: Publishes
     progress: Callable[[str, float], None]
     stop: threading.Event
+    passed: Callable[[], Sequence[int]] = tuple
 
 
 def work_on(shop: Workshop, event: Event) -> str:
@@ -119,7 +120,7 @@ def _train(shop: Workshop, event: Event, roles: Roles, run: Run) -> Trained:
         ends: Sequence[int] = ()
         if event.trigger != FIRST:
             ends = event.outcomes_to or begun.get("outcomes_to") or shop.ends(event.requested_at)
-        table = collect(shop.task, event, shop.clickhouse, ends, shop.stop)
+        table = collect(shop.task, event, shop.clickhouse, ends, shop.stop, shop.passed)
         # Below a version that learns in the stream, which has learned from the rows that judge.
         before = roles.batch_champion.version if roles.batch_champion else ""
         record = roles.records.get(begun.get("champion", before))
