@@ -30,6 +30,7 @@ import numpy.typing as npt
 import psutil
 from threadpoolctl import threadpool_limits
 
+from schemas.codec import Codec
 from schemas.columns import Column, constant
 from schemas.topics import BY_NAME
 from streams.app import clock
@@ -104,14 +105,8 @@ class Traffic:
         """Keys and values of truths of the requests of these numbers."""
         n = len(numbers)
         ids = self._ids(numbers)
-        columns = {
-            "request_id": Column(ids),
-            "known_at": constant(clock(), n),
-            "truth": Column(numbers % 3 == 0),
-            "source": constant("system", n),
-            "selection_probability": constant(None, n),
-        }
-        return [id_.encode() for id_ in ids], self.codecs["truth"].encode(columns, n)
+        values = truth_values(self.codecs["truth"], ids, numbers % 3 == 0)
+        return [id_.encode() for id_ in ids], values
 
     def _requests(self) -> list[bytes | None]:
         numbers = np.arange(self.asked, self.asked + BATCH)
@@ -131,6 +126,20 @@ class Traffic:
         ids = np.empty(len(numbers), object)
         ids[:] = [f"request-{number:012d}" for number in numbers.tolist()]
         return ids
+
+
+def truth_values(
+    codec: Codec, ids: npt.NDArray[np.object_], labels: npt.NDArray[np.bool_]
+) -> list[bytes]:
+    """Truths of requests, as a system of record would publish them now."""
+    columns = {
+        "request_id": Column(ids),
+        "known_at": constant(clock(), len(ids)),
+        "truth": Column(labels),
+        "source": constant("system", len(ids)),
+        "selection_probability": constant(None, len(ids)),
+    }
+    return codec.encode(columns, len(ids))
 
 
 class Join:
