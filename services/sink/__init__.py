@@ -23,6 +23,9 @@ What a topic's schema cannot read goes to the table ``undecodable``, as the byte
 the reason. It is written before the good records of the same batch: the good ones decide where
 to go on, so a crash in between repeats the bad ones, and their own table says which it has.
 
+No record costs Python of its own: batches are columns from the consumer to the insert
+(`schemas.arrow_columns`), and one insert is under way while the next batch is read.
+
 Modules: ``tables`` (the columns of a table, from its Avro schema), ``rows`` (values to rows),
 ``database`` (tables and views made and changed), ``ownership`` (3), ``writing`` (1, 2, 4),
 ``reading`` (Kafka), ``sink`` (the loop).

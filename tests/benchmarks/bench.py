@@ -5,8 +5,8 @@
 For each system, on topics of its own: start it; wait until predictions come from every partition;
 warm it up; offer a backlog and time its predictions; offer 1,000, 5,000 and 10,000 requests/s and
 take the time from publish to visible. Then the join with many predictions pending, beside the
-serving agent (``--only join`` for these two). Progress goes to stderr, tables to stdout; the last
-line is one JSON object.
+serving agent (``--only join`` for these two), and the sink, from backlogs and in the whole system
+(``--only sink``). Progress goes to stderr, tables to stdout; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
 
-from tests.benchmarks import join_agent, report
+from tests.benchmarks import join_agent, report, sink
 from tests.benchmarks.join_agent import JOIN_ONLY, Joined
 from tests.benchmarks.load import Backlog, Latency, Load
 from tests.benchmarks.systems import PEER_PYTHON, Running, Stage, System, fresh_stage
@@ -61,6 +61,7 @@ SERVING_ONLY = System(
 )
 EXTRA = (TWO_WORKERS, SERVING_ONLY)
 JOIN = "join"
+SINK = "sink"
 WARM_UP_RATE, WARM_UP_S = 1000, 3.0
 COMPILER_SHARE = 0.1  # of a core: below it the broker's compiler has next to nothing left
 RATES = (1000, 5000, 10_000)
@@ -76,10 +77,12 @@ class Size:
     rates: tuple[int, ...] = RATES
     pending: int = 1_000_000  # predictions, when the join is measured
     joined: int = 200_000
+    sunk: int = 1_000_000  # predictions in the sink's backlog, and half of its small records
+    sunk_s: float = 60.0  # of the whole system with its sink
 
 
 FULL = Size(200_000, 20.0, 120.0)
-QUICK = Size(40_000, 5.0, 40.0, pending=200_000, joined=80_000)
+QUICK = Size(40_000, 5.0, 40.0, pending=200_000, joined=80_000, sunk=200_000, sunk_s=15.0)
 
 
 @dataclass
@@ -182,7 +185,7 @@ def _wait_until_idle(running: Running, timeout_s: float = 60.0) -> None:
 
 def run(
     size: Size, only: set[str], folder: Path
-) -> tuple[list[Measured], Joined | None, dict[str, Any]]:
+) -> tuple[list[Measured], Joined | None, sink.Sunk | None, dict[str, Any]]:
     """Start a broker, measure all systems on it, end it."""
     with fresh_stage(folder) as stage:
         circumstances = report.circumstances()
@@ -205,10 +208,19 @@ def run(
                 joined = join_agent.measure(stage, size.pending, size.joined, say)
             except (RuntimeError, OSError, KafkaException) as error:
                 say(f"  not measured: {error}; logs are in {folder}")
-        return results, joined, circumstances
+        sunk = None
+        if not only or SINK in only:
+            say("the sink")
+            try:
+                sunk = sink.measure(stage, size.sunk, size.sunk_s, set(), say)
+            except (RuntimeError, OSError, KafkaException) as error:
+                say(f"  not measured: {error}; logs are in {folder}")
+        return results, joined, sunk, circumstances
 
 
-def as_json(results: list[Measured], joined: Joined | None) -> dict[str, Any]:
+def as_json(
+    results: list[Measured], joined: Joined | None, sunk: sink.Sunk | None
+) -> dict[str, Any]:
     """The figures that other programs read."""
     by_name = {m.system.name: m for m in results}
     rate = {name: round(m.backlog.rate) for name, m in by_name.items() if m.backlog}
@@ -238,6 +250,7 @@ def as_json(results: list[Measured], joined: Joined | None) -> dict[str, Any]:
         },
         "workers": {n: value for n, value in workers.items() if value is not None},
         **join,
+        **({"sink": asdict(sunk)} if sunk is not None else {}),
     }
 
 
@@ -259,7 +272,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the folder of logs")
     chosen = parser.parse_args()
     only = set(filter(None, chosen.only.split(",")))
-    unknown = only - {s.name for s in (*SYSTEMS, *EXTRA)} - {JOIN}
+    unknown = only - {s.name for s in (*SYSTEMS, *EXTRA)} - {JOIN, SINK}
     if unknown:
         parser.error(f"no system is called {', '.join(sorted(unknown))}")
     if JOIN in only:  # its rate says something beside the serving agent's
@@ -277,7 +290,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="weir-bench-"))
     began = datetime.now(UTC)
     try:
-        results, joined, circumstances = run(size, only, folder)
+        results, joined, sunk, circumstances = run(size, only, folder)
     except BaseException:
         say(f"logs are in {folder}")
         raise
@@ -286,7 +299,7 @@ def main() -> None:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     circumstances |= {"began": began, "size": size}
-    figures = as_json(results, joined)
+    figures = as_json(results, joined, sunk)
     if not chosen.json:
         report.show(results, circumstances, figures)
     if chosen.report:

@@ -103,7 +103,6 @@ class Traffic:
 
     def truths(self, numbers: npt.NDArray[np.int64]) -> tuple[list[bytes], Sequence[bytes]]:
         """Keys and values of truths of the requests of these numbers."""
-        n = len(numbers)
         ids = self._ids(numbers)
         values = truth_values(self.codecs["truth"], ids, numbers % 3 == 0)
         return [id_.encode() for id_ in ids], values

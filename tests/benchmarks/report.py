@@ -103,7 +103,27 @@ def aims(figures: dict[str, Any]) -> list[list[str]]:
     if join:
         what = f"join's resident memory, {join['pending']:,} pending, GB"
         found.append((what, join["resident_mb"] / 1e3, "< 1", join["resident_mb"] < 1000))
-    return [[what, f"{value:.2f}", aim, "yes" if met else "no"] for what, value, aim, met in found]
+    found += _of_sink(figures.get("sink", {}))
+    return [[what, f"{value:,.2f}", aim, "yes" if met else "no"] for what, value, aim, met in found]
+
+
+def _of_sink(sunk: dict[str, Any]) -> list[tuple[str, float, str, bool]]:
+    """The sink's aims: rows a second of one process, and behind in the whole system."""
+    found = []
+    for name, what, least in (
+        ("predictions", "sink, backlog of predictions, rows/s", 100_000),
+        ("truths", "sink, small records (truths), rows/s", 200_000),
+    ):
+        if sunk.get(name):
+            rate = sunk[name]["rows_per_s"]
+            found.append((what, rate, f"≥ {least:,}", rate >= least))
+    if whole := sunk.get("system"):
+        what = (
+            f"sink, {whole['rate']:,} requests and truths a second for {whole['seconds']:g} s, "
+            "s behind at the end"
+        )
+        found.append((what, whole["behind_s"], "≤ 3", whole["behind_s"] <= 3))
+    return found
 
 
 def show(results: list[Measured], facts: dict[str, Any], figures: dict[str, Any]) -> None:

@@ -36,10 +36,9 @@ from services.ports import free_port
 from services.supervisor.child import Child
 from streams.codecs import codecs
 from streams.task import Task, load_task
-from tests.benchmarks import bench
 from tests.benchmarks.join import BATCH, Traffic, truth_values
-from tests.benchmarks.load import Load
-from tests.benchmarks.systems import REFERENCE, Running, Stage, fresh_stage
+from tests.benchmarks.load import PROBES, Load
+from tests.benchmarks.systems import REFERENCE, Running, Stage, System, fresh_stage
 
 PASSWORD = "a benchmark's password"
 TIMEOUT_S = 600.0
@@ -48,6 +47,8 @@ RATE = 3000
 """Requests, and as many truths, a second."""
 TRUTH_AFTER_S = 1.0
 """From a request to its truth."""
+WARM_UP_RATE, WARM_UP_S = 1000, 3.0
+WHOLE = System("weir_and_sink", "Weir, complete, with its sink", "exactly once")
 TABLES = ("requests", "predictions", "truth", "outcomes")
 
 Say = Callable[[str], None]
@@ -83,7 +84,7 @@ class Sunk:
     system: Whole | None = None
 
 
-class Place:
+class Destination:
     """A store of its own, and the sink of one task, in one home."""
 
     def __init__(self, stage: Stage, home: Path, task: str) -> None:
@@ -157,9 +158,9 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(stage: Stage, home: Path, task: str) -> Iterator[Place]:
+def destination(stage: Stage, home: Path, task: str) -> Iterator[Destination]:
     """A store in a home, ended afterwards."""
-    made = Place(stage, home, task)
+    made = Destination(stage, home, task)
     try:
         yield made
     finally:
@@ -172,13 +173,13 @@ def measure(stage: Stage, rows: int, seconds: float, only: set[str], say: Say) -
     if not only or "backlog" in only:
         task = _topics(stage, "sink_backlog")
         _fill(stage, task, rows)
-        with place(stage, stage.folder / "sink_backlog", task.name) as one:
+        with destination(stage, stage.folder / "sink_backlog", task.name) as one:
             one.start_sink()
             predictions = _backlog(stage, one, "predictions", rows)
         say(f"  predictions: {_words(predictions)}")
         task = _topics(stage, "sink_small")
         _fill(stage, task, 2 * rows, small=True)
-        with place(stage, stage.folder / "sink_small", task.name) as one:
+        with destination(stage, stage.folder / "sink_small", task.name) as one:
             one.start_sink()
             truths = _backlog(stage, one, "truth", 2 * rows)
         say(f"  truths: {_words(truths)}")
@@ -237,7 +238,7 @@ def _publish(
     producer.poll(0)
 
 
-def _backlog(stage: Stage, one: Place, topic: str, rows: int) -> Backlog:
+def _backlog(stage: Stage, one: Destination, topic: str, rows: int) -> Backlog:
     """Time the rows' arrival; CPU is all that the processes used until the last was there."""
     store, sink = psutil.Process(one.store.pid), psutil.Process(one.sink.pid)
     one.until_rows({topic: 1})
@@ -259,15 +260,21 @@ def _cpu_s(process: psutil.Process) -> float:
 
 def _whole(stage: Stage, seconds: float) -> Whole:
     """Worker, store and sink under requests and truths at an even rate."""
-    with stage.running(bench.SYSTEMS[0]) as running:
+    with stage.running(WHOLE) as running:
         task = load_task(REFERENCE)
-        with place(stage, stage.folder / task.name, task.name) as one:
+        with destination(stage, stage.folder / task.name, task.name) as one:
             one.start_sink()
-            load = bench.load_of(stage, running)
+            load = Load(
+                stage.bootstrap,
+                running.requests,
+                running.predictions,
+                running.codec,
+                running.partitions,
+            )
             load.until_answered()
-            load.latency(bench.WARM_UP_RATE, bench.WARM_UP_S)
+            load.latency(WARM_UP_RATE, WARM_UP_S)
             load.until_answered()
-            offered = 2 * 64 + int(bench.WARM_UP_RATE * bench.WARM_UP_S)
+            offered = 2 * PROBES + int(WARM_UP_RATE * WARM_UP_S)
             one.until_rows({"requests": offered, "predictions": offered})
             before = {topic: one.count(topic) for topic in TABLES}
             n = int(RATE * seconds)
@@ -304,6 +311,11 @@ def _offer(load: Load, task: Task, running: Running, stage: Stage, n: int) -> fl
     return time.perf_counter()
 
 
+def say(line: str) -> None:
+    """Progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -313,10 +325,10 @@ def main() -> None:
     chosen = parser.parse_args()
     os.environ.setdefault("WEIR_BENCH_TASK", "bench")
     folder = Path(tempfile.mkdtemp(prefix="weir-sink-"))
-    bench.say(f"logs are in {folder}")
+    say(f"logs are in {folder}")
     only = set(filter(None, chosen.only.split(",")))
     with fresh_stage(folder) as stage:
-        found = measure(stage, chosen.rows, chosen.seconds, only, bench.say)
+        found = measure(stage, chosen.rows, chosen.seconds, only, say)
     print(json.dumps(asdict(found)))
 
 
