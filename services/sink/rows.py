@@ -113,11 +113,7 @@ def decode(table: Table, reader: ArrowReader, records: Records) -> tuple[Rows, R
 
 def values(column: Column, array: Any) -> Any:
     """One column of a record as ClickHouse takes it from Arrow."""
-    if column.kind == "time":
-        return _times(array)
-    if column.type.startswith("LowCardinality") and not pa.types.is_dictionary(array.type):
-        return array.dictionary_encode()
-    return array
+    return _times(array) if column.kind == "time" else array
 
 
 def with_constant(rows: Rows, name: str, value: int) -> Any:

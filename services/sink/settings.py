@@ -12,11 +12,14 @@ class SinkSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WEIR_SINK_", extra="ignore")
 
     batch_rows: int = Field(
-        default=20_000, gt=0, le=500_000, description="A table's rows that make an insert due."
+        default=50_000, gt=0, le=500_000, description="A table's rows that make an insert due."
     )
     batch_s: float = Field(default=0.5, ge=0, description="Age of rows that makes an insert due.")
     buffer_bytes: int = Field(
-        default=64 << 20, gt=0, description="Bytes read ahead, all topics; then all are inserted."
+        default=64 << 20,
+        gt=0,
+        le=512 << 20,
+        description="Bytes gathered, all topics; then all are inserted.",
     )
     group: str = Field(default="", description="Consumer group that shows the lag; '': by task.")
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.features import Category, Number
 from schemas.topics import TOPICS
+from services.sink.settings import SinkSettings
+from services.trainer.snapshot import ends_at, missing, passed_by_sink
+from streams.settings import Settings
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
 from tests.system.sink_world import FEATURES, NOON_MS, SENT_MS, World, wait_for
@@ -115,6 +119,59 @@ def test_only_committed_records_land(world: World) -> None:
     assert world.identities("truth") == 20
     sink.terminate()
     sink.wait()
+
+
+def test_records_of_every_compression_land(world: World) -> None:
+    codecs = ("gzip", "snappy", "lz4", "zstd")
+    for number, codec in enumerate(codecs):
+        producer = Producer({"bootstrap.servers": world.bootstrap, "compression.type": codec})
+        for value in world.records("requests", 50, first=50 * number):
+            producer.produce(f"{world.task}.requests", value=value)
+        assert producer.flush(PATIENCE_S) == 0
+    sink = world.start_sink()
+    world.wait_for_count("requests", 200)
+    assert rows(world, "SELECT uniqExact(request_id) AS n FROM requests") == [{"n": 200}]
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+def test_a_trainer_waits_for_offsets_that_become_no_rows_until_they_are_passed(
+    world: World,
+) -> None:
+    topic, values = f"{world.task}.outcomes", world.records("outcomes", 12)
+    producer = Producer({"bootstrap.servers": world.bootstrap, "transactional.id": world.task})
+    producer.init_transactions()
+    # At the end of the partitions: a mark alone; a bad value and a mark; aborted records.
+    for partition, (good, bad, aborted) in enumerate(((4, 0, 0), (4, 3, 0), (4, 0, 5))):
+        some = values[4 * partition : 4 * partition + good]
+        producer.begin_transaction()
+        for value in [*some, *[b"junk"] * bad]:
+            producer.produce(topic, value=value, partition=partition)
+        producer.commit_transaction()
+        producer.begin_transaction()
+        for value in [some[0]] * aborted:
+            producer.produce(topic, value=value, partition=partition)
+        producer.abort_transaction()
+    settings = Settings(bootstrap=world.bootstrap, home=world.home)
+    task: Any = SimpleNamespace(name=world.task, partitions=3)
+    group = SinkSettings().group_of(world.task)
+    ends = ends_at(settings, task, SENT_MS + 10**9)
+    assert ends == [5, 8, 11]
+    assert passed_by_sink(settings, task, group) == [0, 0, 0]
+    sink = world.start_sink()
+    world.wait_for_count("outcomes", 12)
+    held = {row["_partition"]: row["last"] for row in rows(world, _HELD)}
+    assert held == {0: 3, 1: 3, 2: 3}
+    assert missing(ends, held, ()) == 1 + 4 + 7
+    wait_for(
+        lambda: not missing(ends, held, passed_by_sink(settings, task, group)),
+        "the sink to pass what becomes no row",
+    )
+    sink.terminate()
+    assert sink.wait() == 0
+
+
+_HELD = "SELECT _partition, max(_offset) AS last FROM outcomes GROUP BY _partition"
 
 
 def test_a_deleted_consumer_group_repeats_nothing(world: World) -> None:
