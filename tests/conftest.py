@@ -13,6 +13,8 @@ from services.broker import Broker
 from services.ports import free_port
 from services.supervisor.child import Child
 
+pytest_plugins = ["tests.watching"]
+
 # What must pass before a change lands passes or fails the same each time; everywhere else
 # Hypothesis goes on looking for new cases.
 # How long an example takes is the machine's business: timed assertions do not belong in tests.
