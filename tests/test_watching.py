@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.watching import ROOT, findings_in
+from tests.watching import ROOT
 
 CASES = """
 import json, subprocess, sys, time
 import pytest
 from services.supervisor.child import Child
+from services.supervisor.ends import UnplannedEnd, record_end
 
 def child(code, log):
     return Child([sys.executable, "-c", code], {}, log)
 
 FOREVER = "import time; time.sleep(1000)"
 ERROR = json.dumps({"level": "error", "event": "no disk", "process": "sink"})
-DIED = json.dumps({"level": "warning", "event": "process died: starting it again"})
+END = dict(name="sink", pid=1, at="2026-11-30T00:00:00+00:00", how="exit code 1", error="", log="")
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
@@ -87,9 +88,15 @@ def test_bad_traceback(tmp_path):
 
 def test_bad_death_in_a_home(tmp_path):
     home = tmp_path / "home"
-    (home / "logs").mkdir(parents=True)
-    (home / "logs" / "supervisor.log").write_text(DIED + "\\n")
+    (home / "run").mkdir(parents=True)
+    record_end(home, UnplannedEnd(**END))
     subprocess.run([sys.executable, "-c", "pass"], env={"WEIR_HOME": str(home)})
+
+def test_bad_error_in_a_home(tmp_path):
+    home = tmp_path / "home"
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "sink.log").write_text(ERROR + "\\n")
+    subprocess.run([sys.executable, "-c", "pass", "--home", str(home)])
 
 def test_bad_end_of_the_shared(shared):
     subprocess.run(["kill", "-9", str(shared.pid)])
@@ -117,21 +124,3 @@ def test_undeclared_ends_and_errors_fail_the_test_that_has_them(tmp_path: Path) 
     names = re.findall(r"def test_(\w+)", CASES)
     assert wrong == {name for name in names if name.startswith("bad_")}
     assert {name for _, name in told} == set(names)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ('{"level": "info", "event": "error"}', 0),
-        ('{"level": "critical", "event": "uncaught exception"}', 1),
-        ("2026-11-30T20:15:04.300Z ERROR no space left (kafka.server)", 1),
-        ("2026-11-30T20:15:04.300Z WARN ERROR (kafka.server)", 0),
-        ("%3|1764.1|FAIL|rdkafka#producer-1| [thrd:x]: Connect to x failed", 1),
-        ("%5|1764.1|CONFWARN|rdkafka#producer-1| [thrd:x]: no effect", 0),
-        ("Traceback (most recent call last):\n  File x\n    y\nValueError: no\nwent on", 1),
-        ("Traceback (most recent call last):\n  File x", 1),
-        ("Fatal Python error: Segmentation fault", 1),
-    ],
-)
-def test_errors_are_found_in_the_lines_of_every_process(text: str, count: int) -> None:
-    assert len(list(findings_in(text))) == count

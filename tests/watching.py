@@ -1,77 +1,44 @@
 """No process ends and no error is logged without the test saying so.
 
 Loaded as a plugin of pytest (tests/conftest.py), so no test can forget it. It registers every
-process that a test or a fixture starts, the file that its output goes to, and the logs of every
-home that it is given. After each test, once its fixtures are torn down, the test fails
+process that a test or a fixture starts, the file that its output goes to, and every home that it is
+given. After each test, once its fixtures are torn down, the test fails
 
-- where a service ended that the test did not end by a signal (`watched.expect_end`),
-- where a log, or output that the test captured, has got a record of level error or above, a
-  traceback, or a supervisor's "process died" (`watched.expect_error`).
+- where a service ended that the test did not end by a signal, or a supervisor wrote down an
+  unplanned end of one that it keeps (``watched.expect_end``),
+- where a log, or output that the test captured, has got an error record: one of level error or
+  above, or a traceback (``watched.expect_error``; what counts is in `services.logs`).
 
 A service is what `services.supervisor.child.Child` starts, and each module of Weir that runs until
 it is told to end. Any other process is a command: it ends by itself, and its exit code is for the
 test to look at.
 
 Tests of one module declare what belongs to all of them, or to a process that they share, by a
-marker: ``pytestmark = pytest.mark.expect_error("regex", why="...")``, and ``expect_end`` likewise
-with a regex of the command line.
+marker: ``pytestmark = pytest.mark.expect_error("regex", why="...")``, and ``expect_end`` likewise.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.logs import error_records
+from services.supervisor import unplanned_ends
 from services.supervisor.child import Child
 
 ROOT = Path(__file__).parents[1]
 SERVICE = re.compile(r"-m (streams\.app|services\.(?!command\b)\w+)\b")
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP)
-LONGEST_FINDING = 600
-
-BAD_LEVELS = ("error", "critical", "fatal")
-BAD_LINE = re.compile(
-    r"^\d{4}-\S+ (ERROR|FATAL) "  # the broker (infra/broker/log4j2.properties)
-    r"|^%[0-3]\|"  # librdkafka on stderr: syslog's levels, 3 is error
-    r"|^(ERROR|CRITICAL):|<(Error|Fatal)>"  # logging that nobody configured; ClickHouse
-    r"|^Fatal Python error|^Exception (in thread|ignored in)|^# A fatal error"
-)
-TRACEBACK = "Traceback (most recent call last)"
-
-
-def findings_in(text: str) -> Iterator[str]:
-    """Each record of a log that is an error, or tells of a process that died."""
-    inside: list[str] = []  # the lines of a traceback so far
-    for line in text.splitlines():
-        if inside:
-            inside.append(line)
-            if line[:1].isspace() or not line:
-                continue
-            yield f"{inside[0]} … {line}"
-            inside = []
-        elif line.startswith("{"):
-            with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                event = str(record.get("event", ""))
-                if record.get("level") in BAD_LEVELS or event.startswith("process died"):
-                    yield line
-        elif line.startswith(TRACEBACK):
-            inside = [line]
-        elif BAD_LINE.search(line):
-            yield line
-    if inside:
-        yield " ".join(inside)
 
 
 @dataclass(frozen=True)
@@ -95,6 +62,7 @@ class Watch:
         self._read: dict[Path, int] = {}
         """Logs, and how many bytes of each were looked at."""
         self._homes: set[Path] = set()
+        self._ends_read: dict[Path, int] = {}
         self._captured: list[str] = []
         self._expected_errors: list[str] = []
         self._expected_ends: list[str] = []
@@ -106,10 +74,16 @@ class Watch:
         assert why
         self._expected_errors.append(pattern)
 
-    def expect_end(self, process: Child | subprocess.Popen[Any], why: str) -> None:
-        """Let this process end by itself. `why` is for the reader."""
+    def expect_end(self, process: Child | subprocess.Popen[Any] | str, why: str) -> None:
+        """Let this process end by itself, or those whose ends in words match a regex.
+
+        `why` is for the reader.
+        """
         assert why
-        self._ended_by_test.add(process.pid)
+        if isinstance(process, str):
+            self._expected_ends.append(process)
+        else:
+            self._ended_by_test.add(process.pid)
 
     # What processes do.
 
@@ -138,8 +112,7 @@ class Watch:
     def captured(self, output: str | bytes | None) -> None:
         """Look at output that a test captured."""
         if output:
-            text = output if isinstance(output, str) else output.decode(errors="replace")
-            self._captured += [f"captured output: {found}" for found in findings_in(text)]
+            self._captured += _errors("captured output", output)
 
     def signalled(self, pid: int, number: int) -> None:
         """Note that this process sends a signal: who has ended before it ended by itself."""
@@ -154,17 +127,9 @@ class Watch:
         ends = self._expected_ends + _declared(item, "expect_end")
         errors = self._expected_errors + _declared(item, "expect_error")
         self._expected_ends, self._expected_errors = [], []
-        found = [
-            f"ended by itself: {service.command}"
-            for service in self._pop_ended()
-            if not any(re.search(pattern, service.command) for pattern in ends)
-        ]
-        found += [
-            line[:LONGEST_FINDING]
-            for line in [*self._pop_captured(), *self._new_in_logs()]
-            if not any(re.search(pattern, line) for pattern in errors)
-        ]
-        return found
+        own = [f"ended by itself: {service.command}" for service in self._pop_ended()]
+        found = _without(ends, [*own, *self._ends_in_homes()])
+        return found + _without(errors, [*self._pop_captured(), *self._new_in_logs()])
 
     def _pop_ended(self) -> Iterator[Service]:
         for pid, service in list(self._services.items()):
@@ -173,12 +138,20 @@ class Watch:
                 if pid not in self._ended_by_test:
                     yield service
 
+    def _ends_in_homes(self) -> Iterator[str]:
+        """What supervisors of other processes wrote down."""
+        for home in self._homes:
+            ends = unplanned_ends(home)
+            for end in ends[self._ends_read.get(home, 0) :]:
+                yield f"{home.name}: {end.name} ended, {end.text}"
+            self._ends_read[home] = len(ends)
+
     def _pop_captured(self) -> list[str]:
         found, self._captured = self._captured, []
         return found
 
     def _new_in_logs(self) -> Iterator[str]:
-        for home in list(self._homes):
+        for home in self._homes:
             for pattern in ("logs/*.log", "logs/*.out"):
                 for log in home.resolve().glob(pattern):
                     self._read.setdefault(log, 0)
@@ -196,8 +169,12 @@ class Watch:
                     new = file.read(size - done)
                 new = new[: new.rfind(b"\n") + 1]  # the rest of a line comes later
                 self._read[log] = done + len(new)
-                for found in findings_in(new.decode(errors="replace")):
-                    yield f"{log.parent.name}/{log.name}: {found}"
+                yield from _errors(f"{log.parent.name}/{log.name}", new)
+
+
+def _errors(log: str, output: str | bytes) -> list[str]:
+    text = output if isinstance(output, str) else output.decode(errors="replace")
+    return [f"{log}: {error.text}" for error in error_records(log, text.splitlines())]
 
 
 def _has_ended(pid: int) -> bool:
@@ -205,6 +182,10 @@ def _has_ended(pid: int) -> bool:
         flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
         return os.waitid(os.P_PID, pid, flags) is not None
     return True
+
+
+def _without(patterns: list[str], lines: Iterable[str]) -> list[str]:
+    return [line for line in lines if not any(re.search(pattern, line) for pattern in patterns)]
 
 
 def _declared(item: pytest.Item, marker: str) -> list[str]:
