@@ -1,5 +1,6 @@
 # make demo    the whole loop on real flights         ARGS="--for 60s --json"
 # make test    unit, system and page tests            ARGS="tests/streams -k gate"
+# make check   what must pass before a change lands: lint, types, all tests, a first run of the demo
 # make bench   Weir against its peers; renews docs/performance.md   ARGS=--quick
 # make faults  100 faults over 1,000,000 requests, nothing lost     ARGS="--seed 7"
 # make swaps   100 model swaps under load, nothing lost     ARGS="--rate 2000"
@@ -7,7 +8,7 @@
 # make setup   what they all need; each does it itself where it is missing
 # make clean   remove what set-up and the tools made (not .weir/, which holds your data)
 SHELL := /bin/bash
-.PHONY: setup demo test bench faults swaps lint clean
+.PHONY: setup demo test check bench faults swaps lint clean
 
 setup:
 	@infra/bootstrap.sh run
@@ -17,6 +18,13 @@ demo:
 
 test:
 	@infra/bootstrap.sh test && exec .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The long ones one at a time, with the first run of the demo last: it has the machine to itself.
+check:
+	@infra/bootstrap.sh test && infra/bootstrap.sh lint
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test ARGS=
+	@exec .venv/bin/pytest -n 0 -m long
 
 bench:
 	@infra/bootstrap.sh bench && exec .venv/bin/weir bench --report docs/performance.md $(ARGS)

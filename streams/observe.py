@@ -8,6 +8,7 @@ port = serve_observability(0, lambda: Health(ok=consumer_is_alive()))
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -119,7 +120,8 @@ def serve_observability(
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # whoever asked has gone
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing: a line for each scrape would bury the log."""

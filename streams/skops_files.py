@@ -12,7 +12,6 @@ import zipfile
 from typing import Any
 
 import numpy as np
-import skops.io
 
 ALLOWED = frozenset(
     {
@@ -93,6 +92,8 @@ def dump(estimator: Any) -> bytes:
 
     Raises UnsafeFile where it holds types that `load` would refuse.
     """
+    import skops.io  # it imports all of scikit-learn: who only declares does without
+
     try:
         raw = skops.io.dumps(estimator)
     except Exception as error:
@@ -118,6 +119,8 @@ def load(data: bytes) -> Any:
     unknown = unknown_types(data)
     if unknown:
         raise UnsafeFile(f"it holds types that no bundle may hold: {', '.join(unknown)}")
+    import skops.io  # it imports all of scikit-learn: who only declares does without
+
     try:
         return skops.io.loads(data, trusted=sorted(ALLOWED))
     except Exception as error:
@@ -126,6 +129,8 @@ def load(data: bytes) -> Any:
 
 def unknown_types(data: bytes) -> list[str]:
     """The types in a skops file that are neither trusted by skops nor in ALLOWED."""
+    import skops.io  # it imports all of scikit-learn: who only declares does without
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

@@ -36,6 +36,12 @@ from services.logs import error_records
 from services.supervisor import unplanned_ends
 from services.supervisor.child import Child
 
+BROKER_AWAY = (
+    r"KafkaConnectionError|socket disconnected|ConnectionResetError: \[Errno 104\]"
+    r"|^\S+: FAIL \[weir"
+)
+"""What clients log at level error while they look for a broker that a test took away."""
+
 ROOT = Path(__file__).parents[1]
 SERVICE = re.compile(r"-m (streams\.app|services\.(?!command\b)\w+)\b")
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP)

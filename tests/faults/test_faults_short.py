@@ -16,8 +16,23 @@ import pytest
 
 from services.faults.harness import ZERO
 from services.faults.plan import Kind
+from tests.watching import BROKER_AWAY
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(900),
+    pytest.mark.expect_error(BROKER_AWAY, why="the broker is killed"),
+    pytest.mark.expect_error(
+        r"worker\.log: (a commit failed|the consumer failed|FATAL .* consumer fenced"
+        r"|\[\^-App\]: Crashed|\[\^Worker\]: We experienced a crash)",
+        why="a worker whose partitions are another's, or whose broker is gone, ends",
+    ),
+    pytest.mark.expect_end("killed by SIGKILL", why="that is what the harness does"),
+    pytest.mark.expect_end(
+        r"worker ended, exit code \d+: (a commit failed|the consumer failed|\[\^Worker\])",
+        why="it is fenced when it wakes up, or another takes its place",
+    ),
+]
 
 SEED = int(os.environ.get("WEIR_FAULTS_SEED", "1"))
 

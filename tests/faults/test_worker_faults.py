@@ -17,6 +17,7 @@ from streams.training.train import train
 from tests.conftest import RunningBroker
 from tests.system.test_bad_input import EVENT_TIME, request
 from tests.system.worker import ROOT, Bench, wait_for
+from tests.watching import BROKER_AWAY, Watch
 
 pytestmark = pytest.mark.system
 
@@ -126,8 +127,10 @@ def test_a_worker_that_joins_and_one_that_leaves_lose_and_double_nothing(bench: 
     check_everything_counts_once(bench)
 
 
-def test_a_worker_that_freezes_and_wakes_up_is_fenced(bench: Bench) -> None:
+def test_a_worker_that_freezes_and_wakes_up_is_fenced(bench: Bench, watched: Watch) -> None:
     frozen = bench.worker("a")
+    watched.expect_end(frozen.process, why="it is fenced when it wakes up")
+    watched.expect_error(r"worker-a\.log: (a commit failed|the consumer failed)", why="likewise")
     frozen.wait_until_ready()
     load = Load(bench)
     load.wait_until_sent(N // 4)
@@ -143,6 +146,8 @@ def test_a_worker_that_freezes_and_wakes_up_is_fenced(bench: Bench) -> None:
     check_everything_counts_once(bench)
 
 
+@pytest.mark.expect_error(BROKER_AWAY + "|a commit failed|consumer failed", why="it is killed")
+@pytest.mark.expect_end(r"streams\.app", why="its supervisor would start it again")
 @pytest.mark.long  # the harness' short form does it too
 def test_a_broker_that_restarts_loses_and_doubles_nothing(
     bench: Bench, own_broker: RunningBroker

@@ -37,6 +37,12 @@ from tests.conftest import PATIENCE_S
 FOREVER = "import signal; signal.pause()"
 
 
+pytestmark = [
+    pytest.mark.expect_end(".", why="processes that end are what is tested"),
+    pytest.mark.expect_error(".", why="and what they said last"),
+]
+
+
 def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", code)
 

@@ -236,6 +236,8 @@ def test_one_cause_is_one_message_and_a_version_that_leaves_ends_it_quietly(
     assert [record["version"] for record in still] == ["v-another"]
 
 
+@pytest.mark.expect_error("the channels are wrong", why="that is what is tested")
+@pytest.mark.expect_end(r"services\.alerting", why="likewise")
 def test_a_wrong_url_is_told_at_start_and_not_shown(alerting: Alerting) -> None:
     alerting.env["WEIR_ALERT_URLS"] = f"nonsense://{TOKEN}"
     process = Child([sys.executable, "-m", "services.alerting"], alerting.env, alerting.log)

@@ -23,6 +23,7 @@ from streams.settings import Settings
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
 from tests.system.sink_world import FEATURES, NOON_MS, SENT_MS, World, wait_for
+from tests.watching import BROKER_AWAY, Watch
 
 pytestmark = pytest.mark.system
 
@@ -259,6 +260,7 @@ def test_a_restarted_store_loses_and_doubles_nothing(broker: RunningBroker, tmp_
     store.stop()
 
 
+@pytest.mark.expect_error(BROKER_AWAY, why="that is what is tested")
 def test_a_killed_broker_loses_and_doubles_nothing(
     own_broker: RunningBroker, store: RunningStore, tmp_path: Path
 ) -> None:
@@ -301,9 +303,11 @@ def test_a_store_that_starts_after_the_sink_is_waited_for(
     store.stop()
 
 
-def test_a_frozen_sink_that_goes_on_is_refused(world: World) -> None:
+def test_a_frozen_sink_that_goes_on_is_refused(world: World, watched: Watch) -> None:
     world._env["WEIR_SINK_BATCH_S"] = "0"
     zombie = world.start_sink()
+    watched.expect_end(zombie, why="that is what is tested")
+    watched.expect_error("taken over", why="likewise")
     world.fill(200, ["requests"])
     world.wait_for_count("requests", 200)
     zombie_log = world.log
@@ -416,6 +420,8 @@ def test_a_new_feature_becomes_a_column(world: World) -> None:
     assert sink.wait() == 0
 
 
+@pytest.mark.expect_error("sink cannot go on", why="that is what is tested")
+@pytest.mark.expect_end(r"services\.sink", why="likewise")
 def test_a_topic_that_was_made_again_is_told(world: World) -> None:
     world.fill(20, ["alerts"])
     sink = world.start_sink()

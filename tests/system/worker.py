@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from schemas.topics import BY_NAME
 from services import contract as contracts
@@ -66,6 +66,7 @@ class Bench:
             }
         )
         self.workers: list[Worker] = []
+        self._readers: dict[str, TopicReader] = {}
 
     def topic(self, name: str) -> str:
         return BY_NAME[name].topic(self.task.name)
@@ -136,18 +137,26 @@ class Bench:
 
     def read(self, topic: str) -> list[Any]:
         """All messages of a topic that a reader of committed records sees now."""
-        return read_all(self.bootstrap, self.topic(topic), self._partitions(topic))
+        return self._reader(topic).read()
 
     def records(self, topic: str) -> list[dict[str, Any]]:
-        codec = self.codec(topic)
-        return [codec.read(message.value()) for message in self.read(topic)]
+        """The same, decoded. Those of one partition are in their order."""
+        codec, reader = self.codec(topic), self._reader(topic)
+        for message in reader.read()[len(reader.decoded) :]:
+            reader.decoded.append(codec.read(message.value()))
+        return list(reader.decoded)
 
-    def _partitions(self, topic: str) -> int:
-        return self.task.partitions if BY_NAME[topic].partitioned else 1
+    def _reader(self, topic: str) -> TopicReader:
+        if topic not in self._readers:
+            partitions = self.task.partitions if BY_NAME[topic].partitioned else 1
+            self._readers[topic] = TopicReader(self.bootstrap, self.topic(topic), partitions)
+        return self._readers[topic]
 
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
+        for reader in self._readers.values():
+            reader.close()
 
 
 class Worker:
@@ -217,29 +226,59 @@ class Worker:
         self.process.send_signal(signal.SIGCONT)
 
 
-def read_all(bootstrap: str, topic: str, partitions: int) -> list[Any]:
-    """Every committed record of a topic up to its end now."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "test-reader",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    try:
-        consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
-        found, ended = [], set()
-        while len(ended) < partitions:
-            for message in consumer.consume(5000, 1.0):
+class TopicReader:
+    """Reads a topic's committed records; what was read once is not fetched again."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+        self.messages: list[Message] = []
+        self.decoded: list[dict[str, Any]] = []
+        """The records of the first messages, as far as somebody asked for them."""
+        self._topic = topic
+        self._offsets = dict.fromkeys(range(partitions), 0)
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "test-reader",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                # A topic's end is told when the broker has waited so long for more.
+                "fetch.wait.max.ms": 10,
+            }
+        )
+
+    def read(self) -> list[Message]:
+        """Every committed record of the topic up to its end now."""
+        self._consumer.assign(
+            [TopicPartition(self._topic, p, offset) for p, offset in self._offsets.items()]
+        )
+        ended: set[int] = set()
+        while len(ended) < len(self._offsets):
+            first = self._consumer.poll(1.0)
+            # poll() returns with the first message; consume(n) would wait for n of them.
+            rest = self._consumer.consume(5000, 0) if first is not None else []
+            for message in [first, *rest] if first is not None else []:
                 error = message.error()
                 if error is None:
-                    found.append(message)
+                    self.messages.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended.add(message.partition())
-                # Of anything else, such as a new partition's missing leader, the client gets over.
-        return found
+                else:  # such as a new partition's missing leader: the client gets over it
+                    continue
+                end = message.offset() + (error is None)
+                self._offsets[message.partition()] = end
+        self._consumer.unassign()  # it fetches nothing in the background
+        return list(self.messages)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def read_all(bootstrap: str, topic: str, partitions: int) -> list[Message]:
+    """Every committed record of a topic up to its end now."""
+    reader = TopicReader(bootstrap, topic, partitions)
+    try:
+        return reader.read()
     finally:
-        consumer.close()
+        reader.close()
