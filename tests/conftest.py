@@ -18,10 +18,13 @@ pytest_plugins = ["tests.watching"]
 # What must pass before a change lands passes or fails the same each time; everywhere else
 # Hypothesis goes on looking for new cases.
 # How long an example takes is the machine's business: timed assertions do not belong in tests.
-settings.register_profile("weir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Fifty examples a run: in most of these tests an example costs milliseconds, and who looks longer
+# asks for more (--hypothesis-profile=thorough).
 settings.register_profile(
-    "ci", settings.get_profile("weir"), derandomize=True, database=None, max_examples=50
+    "weir", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
 )
+settings.register_profile("ci", settings.get_profile("weir"), derandomize=True, database=None)
+settings.register_profile("thorough", settings.get_profile("weir"), max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "weir")
 
 PATIENCE_S = 300.0

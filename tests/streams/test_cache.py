@@ -42,7 +42,7 @@ def frame_of(version: Version, rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batches=BATCHES, entries=st.sampled_from([1, 3, 1000]))
 def test_answers_are_those_of_the_version(
     kind: str, batches: list[list[dict[str, Any]]], entries: int

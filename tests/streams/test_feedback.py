@@ -623,7 +623,7 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joining]:
     joining.close()
 
 
-@settings(max_examples=150, deadline=None, phases=PHASES)
+@settings(max_examples=50, deadline=None, phases=PHASES)
 @given(records=days(), one=turns(), other=turns())
 def test_state_outcomes_and_dead_letters_do_not_hang_on_turns_and_batches(
     records: Any, one: Any, other: Any, reused: Joining
@@ -635,7 +635,7 @@ def test_state_outcomes_and_dead_letters_do_not_hang_on_turns_and_batches(
     assert first[0] == second[0]
 
 
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=30, deadline=None, phases=PHASES)
 @given(records=days(), one=turns(), other=turns(), data=st.data())
 def test_a_state_that_is_behind_is_brought_up_by_replay(
     records: Any, one: Any, other: Any, data: st.DataObject, reused: Joining
@@ -672,7 +672,7 @@ class Rest(Topic):
         return batch
 
 
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=30, deadline=None, phases=PHASES)
 @given(records=days(), how=turns(), random=st.randoms(use_true_random=False))
 def test_in_no_order_at_all_does_a_request_count_twice(
     records: Any, how: Any, random: Any, reused: Joining
@@ -706,7 +706,7 @@ def test_restarting_between_any_two_batches_changes_nothing(tmp_path: Path) -> N
     joining.close()
 
 
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=30, deadline=None, phases=PHASES)
 @given(how=turns(), data=st.data())
 def test_any_order_of_the_same_truths_gives_the_same_outcomes(
     how: Any, data: st.DataObject, reused: Joining

@@ -60,6 +60,7 @@ structlog.get_logger().warning("yes")
     assert [line["event"] for line in lines] == ["yes"]
 
 
+@pytest.mark.expect_error("ZeroDivisionError", why="it is logged as one")
 def test_a_handled_exception_is_rendered_into_its_line() -> None:
     (line,) = run(
         """
@@ -75,6 +76,7 @@ except ZeroDivisionError:
     assert "ZeroDivisionError: division by zero" in line["exception"]
 
 
+@pytest.mark.expect_error("uncaught exception", why="that is what is tested")
 def test_uncaught_exceptions_of_any_thread_are_log_lines() -> None:
     lines = run(
         """

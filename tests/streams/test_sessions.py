@@ -346,7 +346,7 @@ def topics_of(joining: Joining, signals: Any, truths: Any) -> list[Topic]:
     ]
 
 
-@settings(max_examples=150, deadline=None, phases=PHASES)
+@settings(max_examples=50, deadline=None, phases=PHASES)
 @given(
     signals=st.lists(_signals, max_size=14),
     truths=st.lists(_truths, max_size=6),
@@ -372,7 +372,7 @@ def test_no_turns_batches_or_order_change_labels_or_state(
     assert held(reused.outcomes(), "weak") == ends[0][0]
 
 
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=30, deadline=None, phases=PHASES)
 @given(
     signals=st.lists(_signals, max_size=14),
     truths=st.lists(_truths, max_size=6),

@@ -28,6 +28,16 @@ from tests.small_tasks import DIABETES, TUMOUR, WINE, timed, tumour_task, tumour
 KEY = b"key"
 
 
+FIRST: dict[str, Trained] = {}
+
+
+def first(task: Task) -> Trained:
+    """The first version of a task, trained once for all tests that look at it."""
+    if task.name not in FIRST:
+        FIRST[task.name] = trained(task)
+    return FIRST[task.name]
+
+
 def trained(task: Task, **options: Any) -> Trained:
     assert task.history is not None
     return train(task, task.history(), "event-1", **options)
@@ -37,7 +47,7 @@ def trained(task: Task, **options: Any) -> Trained:
 def test_the_same_rows_give_the_same_version_whatever_the_event(task: Task, tmp_path: Path) -> None:
     assert task.history is not None
     shuffled = task.history().sample(frac=1, random_state=1)
-    one = save_bundle(tmp_path / "one", task, train(task, task.history(), "a").contents, KEY)
+    one = save_bundle(tmp_path / "one", task, first(task).contents, KEY)
     other = save_bundle(tmp_path / "other", task, train(task, shuffled, "b").contents, KEY)
     assert one.id == other.id
     assert one.manifest["files"] == other.manifest["files"]  # byte for byte
@@ -57,7 +67,7 @@ def test_the_same_rows_give_the_same_version_whatever_the_event(task: Task, tmp_
 def test_a_good_model_is_accepted_with_the_measures_of_its_kind(
     task: Task, measures: set[str]
 ) -> None:
-    result = trained(task)
+    result = first(task)
     assert result.accepted, result.reason
     assert measures <= set(result.contents.metrics)
     assert all(np.isfinite(value) for value in result.contents.metrics.values())
@@ -67,7 +77,7 @@ def test_a_good_model_is_accepted_with_the_measures_of_its_kind(
 
 
 def test_the_candidate_with_the_smallest_loss_is_chosen() -> None:
-    contents = trained(TUMOUR).contents
+    contents = first(TUMOUR).contents
     selection = contents.extra["selection"]
     losses = selection["validation"]
     assert contents.candidate == selection["chosen"] == min(losses, key=losses.get)
@@ -136,12 +146,12 @@ def test_a_budget_of_zero_makes_a_version_without_a_gate() -> None:
 
 
 def test_the_gate_keeps_to_the_budget_on_validation() -> None:
-    contents = trained(TUMOUR).contents
+    contents = first(TUMOUR).contents
     assert 0 < contents.gate_metrics["validation"]["share_deferred"] <= TUMOUR.defer_budget
 
 
 def test_the_profile_says_what_each_feature_looked_like() -> None:
-    profile = trained(TUMOUR).contents.profile
+    profile = first(TUMOUR).contents.profile
     assert json.loads(json_text(profile)) == profile
     assert list(profile["features"]) == ["radius", "texture", "smooth", "shape"]
     texture, shape = profile["features"]["texture"], profile["features"]["shape"]
@@ -182,7 +192,7 @@ def test_a_version_that_is_worse_is_rejected_with_both_losses(champion: Version)
 def test_a_champion_that_saw_the_test_rows_is_fitted_again_for_the_comparison(
     tmp_path: Path,
 ) -> None:
-    contents = trained(TUMOUR).contents
+    contents = first(TUMOUR).contents
     info = save_bundle(tmp_path, TUMOUR, contents, KEY)
     result = trained(TUMOUR, champion=load_bundle(info.folder, TUMOUR, KEY))
     assert "fitted again on the same rows" in result.reason

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.volume.buckets import IDLE_MS, Buckets
@@ -126,6 +126,7 @@ def test_a_silent_stream_is_away_and_its_return_is_no_jump() -> None:
     assert run(detector, RATES, range(30 * DAY, 30 * DAY + HOUR)) == []
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.integers(0, 3))
 def test_what_is_saved_goes_on_as_if_nothing_had_been(seed: int, client: int) -> None:
     policy = Volume(settle=timedelta(minutes=1))

@@ -77,7 +77,7 @@ def naive(task: Task, table: pd.DataFrame, at: int) -> list[float]:
 
 
 @pytest.mark.parametrize("kind", BY_KIND)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_each_row_knows_what_was_known_at_its_time(kind: str, data: st.DataObject) -> None:
     row = st.tuples(

@@ -88,7 +88,7 @@ batches = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batches, st.lists(predictions, min_size=1, max_size=5), st.booleans())
 def test_values_are_what_their_definition_says(
     steps: list[Any], requests: list[Any], compacted: bool
