@@ -44,7 +44,7 @@ EXAMPLES, MESSAGES = 100, 100
 def bench(broker: RunningBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     reference = f"{ROOT}/services/demo/flight_delay.py:FlightDelay"
     bench = Bench(reference, broker.bootstrap, tmp_path_factory.mktemp("bad-input"))
-    bench.train()
+    bench.train(every=10)
     yield bench
     bench.close()
 
