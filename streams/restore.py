@@ -86,7 +86,7 @@ def _read(
     replayed = 0
     heard = time.monotonic()
     while ends:
-        messages = consumer.consume(2000, 1.0)
+        messages = consumer.consume(2000, 0.05)  # it waits for all of them
         if messages:
             heard = time.monotonic()
         elif time.monotonic() - heard > TIMEOUT_S:

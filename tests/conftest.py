@@ -15,6 +15,11 @@ from services.supervisor.child import Child
 
 pytest_plugins = ["tests.watching"]
 
+# Before anything loads them. Threads of two test processes on two cores wait for each other, busily:
+# of HistGradientBoosting they make five times the work.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 # What must pass before a change lands passes or fails the same each time; everywhere else
 # Hypothesis goes on looking for new cases.
 # How long an example takes is the machine's business: timed assertions do not belong in tests.
