@@ -15,8 +15,8 @@ from services.supervisor.child import Child
 
 pytest_plugins = ["tests.watching"]
 
-# Before anything loads them. Threads of two test processes on two cores wait for each other, busily:
-# of HistGradientBoosting they make five times the work.
+# Before anything loads them. Threads of two test processes on two cores wait for each other,
+# busily: of HistGradientBoosting they make five times the work.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 

@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
-from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 from kafka import KafkaConsumer, TopicPartition
 
 from schemas.topics import BY_NAME
+from services.groups import GroupOffsets
 from streams.settings import Settings
 from streams.task import Task
 
@@ -68,17 +67,16 @@ def passed_by_sink(settings: Settings, task: Task, group: str) -> list[int]:
     Empty where that is not known: no sink has said so yet, or no broker answers.
     """
     topic = BY_NAME["outcomes"].topic(task.name)
-    places = [Place(topic, number) for number in range(task.partitions)]
-    admin = AdminClient({"log_level": 0, **settings.librdkafka()})
-    asked = [ConsumerGroupTopicPartitions(group, places)]
+    places = [(topic, number) for number in range(task.partitions)]
+    offsets = GroupOffsets(settings.librdkafka(), group)
     try:
-        answer = admin.list_consumer_group_offsets(asked, request_timeout=_ASK_S)
-        found = answer[group].result().topic_partitions
+        passed = offsets.committed(places, _ASK_S)
     except KafkaException as error:
         log.info("how far the sink is, is not known", error=str(error)[:300])
         return []
-    offsets = {place.partition: place.offset for place in found}
-    return [max(0, offsets.get(number, 0)) for number in range(task.partitions)]
+    finally:
+        offsets.close()
+    return [passed.get(place, 0) for place in places]
 
 
 def missing(ends: Sequence[int], held: Mapping[int, int], passed: Sequence[int]) -> int:
