@@ -6,15 +6,24 @@ and records that end in the middle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
 from schemas.registry import header
-from streams.transport.batch import Output, RecordBatch
-from tests.streams.tasks import START, batch_of, by_topic
+from streams.codecs import codecs
+from streams.store import Stores
+from streams.transport.batch import Output, RecordBatch, Result
+from tests.streams.tasks import START, batch_of, by_topic, task_of
+
+DEAD = codecs(task_of())["dead_letter"]
+UNREADABLE = ("undecodable", "empty")
+"""Why a record is set aside that is not Weir's."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,8 @@ class Play:
             timestamps=[row.at for row in step.rows],
         )
         made = list(self.take(batch))
-        dead = {int(key.rpartition(b"/")[2]) - first for key in keys(made, "dead-letters")}
+        letters = [DEAD.read(value) for _, value, _ in by_topic(made).get("dead-letters", [])]
+        dead = {one["offset"] - first for one in letters if one["reason"] in UNREADABLE}
         bad = {i for i, row in enumerate(step.rows) if not row.good}
         assert dead <= bad, f"what is Weir's own was set aside: {dead - bad} of {step}"
         self.outputs += made
@@ -130,6 +140,80 @@ class Play:
         return [value for _, value, _ in by_topic(self.outputs).get(topic, [])]
 
 
-def keys(outputs: Sequence[Output], topic: str) -> list[bytes]:
-    """The keys of what was written to a topic."""
-    return [key or b"" for key, _, _ in by_topic(outputs).get(topic, [])]
+class Stage(Protocol):
+    """What keeps its state in a store."""
+
+    def __call__(self, batch: RecordBatch) -> Result: ...
+
+    def close(self) -> None: ...
+
+
+class Kept:
+    """A stage and its store; after a restart what the disk does not hold yet is replayed.
+
+    make: the stage on its stores. name: of its store.
+    """
+
+    def __init__(
+        self, task: str, folder: Path, make: Callable[[Stores], Stage], name: str = ""
+    ) -> None:
+        self._folder, self._make, self._name = folder, make, name
+        self._taken: list[RecordBatch] = []
+        self.play = Play(task, self.take, self.restart)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.stores = Stores(self._folder)
+        self.stage = self._make(self.stores)
+
+    def take(self, batch: RecordBatch) -> Sequence[Output]:
+        self._taken.append(batch)
+        return self._work(batch)
+
+    def _work(self, batch: RecordBatch) -> Sequence[Output]:
+        result = self.stage(batch)
+        if result.after_commit is not None:
+            result.after_commit()
+        return result.outputs
+
+    def restart(self) -> None:
+        self.close()
+        self._begin()
+        for batch in self._taken:
+            held = self.stores.get(self._name, batch.partition).offsets.get(batch.topic, 0)
+            if held < batch.next_offset:
+                assert held <= int(batch.offsets[0])
+                self._work(batch)  # what it gives is there already
+
+    def close(self) -> None:
+        self.stage.close()
+        self.stores.close()
+
+
+@contextmanager
+def kept(
+    task: str, make: Callable[[Stores], Stage], name: Callable[[Stage], str]
+) -> Iterator[Kept]:
+    """A stage that has nothing yet, on a store of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        stores = Stores(Path(folder) / "unused")
+        life = Kept(task, Path(folder) / "state", make, name(make(stores)))
+        try:
+            yield life
+        finally:
+            life.close()
+
+
+def lives(
+    history: Sequence[Step],
+    task: str,
+    make: Callable[[Stores], Stage],
+    name: Callable[[Stage], str],
+) -> tuple[Play, Play]:
+    """A history with its restarts, and in one life."""
+    with kept(task, make, name) as whole, kept(task, make, name) as once:
+        for step in history:
+            whole.play.step(step)
+        for step in without_restarts(history):
+            once.play.step(step)
+        return whole.play, once.play

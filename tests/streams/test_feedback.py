@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from schemas.topics import INPUT_MAX_BYTES
-from streams.feedback import REROUTED
+from streams.codecs import codecs
+from streams.feedback import REROUTED, Feedback
 from streams.horizon import IDLE_MS
 from streams.join import MOST_TRUTHS
 from streams.partitioner import partitions_of
-from tests.streams.joining import NOW, Joining, Topic, held, net, prediction, truth
+from streams.weak_labels import WeakLabels
+from tests.streams.joining import NOW, Joining, Topic, held, net, prediction, signal, truth
+from tests.streams.orders import Row, Step, histories, lives
 from tests.streams.tasks import DAY_MS, HOUR_MS, START, by_topic, task_of
 
 H = 2 * DAY_MS  # the tasks' label horizon
@@ -753,3 +757,66 @@ def test_an_outcome_tells_how_its_request_was_chosen_for_labelling(
     joining.all(*(topics if order == "predictions first" else reversed(topics)))
     last = {one["request_id"]: one["selection_probability"] for one in joining.outcomes()}
     assert last == {"a": 0.25, "b": None, "c": None}
+
+
+RULES = WeakLabels(session=timedelta(hours=1), ignored=0.5, correction="fixed")
+TOLD = task_of(
+    signals=["impression", "click", "fixed"], weak_labels=RULES, truth_sources=["system", "user"]
+)
+TOLD_CODECS = codecs(TOLD)
+IDS = st.sampled_from(["a", "b", "c"])
+HOURS = st.integers(0, 200).map(lambda n: START + n * HOUR_MS)
+
+
+def row(record: str, made: dict[str, Any]) -> Row:
+    return Row(TOLD_CODECS[record].write(made), made["request_id"].encode())
+
+
+FIRSTS = {
+    "predictions": st.builds(
+        lambda id_, at, changes: row("prediction", prediction(id_, at, **changes)),
+        IDS,
+        HOURS,
+        st.sampled_from(
+            [
+                {},
+                {},
+                {"status": "deferred"},
+                {"status": "rejected", "features": None, "answer": None},
+            ]
+        ),
+    ),
+    "truth": st.builds(
+        lambda *said: row("truth", truth(*said)),
+        IDS,
+        HOURS,
+        st.booleans(),
+        st.sampled_from(["system", "user"]),
+    ),
+    "signals": st.builds(
+        lambda id_, at, kind: row(
+            "signal", signal(id_, at, kind, **({"truth": True} if kind == "fixed" else {}))
+        ),
+        IDS,
+        HOURS,
+        st.sampled_from(["impression", "click", "fixed"]),
+    ),
+}
+
+
+@settings(max_examples=30)
+@given(histories(FIRSTS))
+def test_whatever_comes_first_each_label_counts_once_and_a_restart_changes_nothing(
+    history: list[Step],
+) -> None:
+    whole, once = lives(
+        history,
+        TOLD.name,
+        lambda stores: Feedback(TOLD, TOLD_CODECS, stores, lambda: NOW),
+        lambda _: "feedback",
+    )
+    found = [TOLD_CODECS["outcome"].read(value) for value in whole.of("outcomes")]
+    for label in ("true", "weak"):
+        held(found, label)
+    assert [TOLD_CODECS["outcome"].read(value) for value in once.of("outcomes")] == found
+    assert whole.of("dead-letters") == once.of("dead-letters")
