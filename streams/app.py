@@ -52,6 +52,7 @@ from streams.task import Task, TaskError, load_task
 from streams.throttles import FollowingThrottles
 from streams.transport.app import App
 from streams.transport.batch import RecordBatch
+from streams.transport.mailbox import PROMPT, RELAYED
 from streams.triggers.agent import Triggers
 from streams.triggers.changelog import last_record
 from streams.triggers.pointer import ends
@@ -169,6 +170,8 @@ def build(task: Task, settings: Settings) -> App:
         rollout.close()
         stores.close()
 
+    # What a truth passes on its way to a served feature.
+    prompt = {"truth": PROMPT, "outcomes": RELAYED} if definition.of_truths else {}
     app = App(
         group=f"{task.name}-worker",
         worker=settings.worker,
@@ -178,7 +181,7 @@ def build(task: Task, settings: Settings) -> App:
         folder=settings.state / task.name / "faust",
         restore=restore,
         close=close,
-        prompt=definition.prompt,
+        prompt={BY_NAME[name].topic(task.name): patience for name, patience in prompt.items()},
     )
     app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving, by_partition=False)
     app.stage("feedback", feedback.topics, feedback, patient=True)

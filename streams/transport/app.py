@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import faust
@@ -17,7 +18,7 @@ from prometheus_client import Histogram
 from streams.transport.batch import RecordBatch, Result
 from streams.transport.delivery import EXIT_CODE, Delivery, Mode
 from streams.transport.driver import Transport
-from streams.transport.mailbox import PATIENT, PROMPT, Patience
+from streams.transport.mailbox import PATIENT, Patience
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ class App(faust.App):
     client: librdkafka's connection settings. group: consumer group. worker: this worker's name,
     stable across restarts; its successor takes its partitions over at once and fences it.
     folder: where Faust may keep what it likes; it makes it even where it keeps nothing.
-    prompt: topics of patient stages that are gathered for a shorter moment, since what is made of
-    them counts in what is served.
+    prompt: topics of patient stages with a patience of their own, since what is made of them counts
+    in what is served.
     restore: called with the committed offset (−1: none) of each partition that comes in, before
     its records are read. close: called when partitions go.
     """
@@ -68,7 +69,7 @@ class App(faust.App):
         folder: Path,
         restore: Restore,
         close: Callable[[], None],
-        prompt: Collection[str] = (),
+        prompt: Mapping[str, Patience] = MappingProxyType({}),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of the path alone
         super().__init__(
@@ -109,7 +110,7 @@ class App(faust.App):
         self._agents_of: dict[str, int] = {}
         # Topics whose records may be gathered for a moment, and for how long.
         self.patience: dict[str, Patience] = {}
-        self._prompt = frozenset(prompt)
+        self._prompt = prompt
         self.whole: set[str] = set()  # topics whose partitions come in one batch
         self._restore = restore
         self._close = close
@@ -142,7 +143,7 @@ class App(faust.App):
         how that keeps its promise.
 
         patient: nobody waits for what it makes of each record, so that its records are gathered for
-        a moment (`mailbox.PATIENT`, a shorter one for the app's prompt topics) and worked on in
+        a moment (`mailbox.PATIENT`; the app's prompt topics say it themselves) and worked on in
         larger batches: a batch costs hundreds of microseconds however small it is, which the agents
         that somebody waits for can use. All stages of a topic are patient, or none.
 
@@ -154,7 +155,7 @@ class App(faust.App):
         if not by_partition:
             self.whole.update(names)
         if patient:
-            self.patience |= {n: PROMPT if n in self._prompt else PATIENT for n in names}
+            self.patience |= {name: self._prompt.get(name, PATIENT) for name in names}
         for topic in names:
             self._agents_of[topic] = self._agents_of.get(topic, 0) + 1
         channel = self.topic(*names, schema=BatchSchema(), acks=False)

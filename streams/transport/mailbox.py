@@ -35,6 +35,9 @@ PATIENT = Patience(gather_s=0.1, linger_s=0.05)
 # but would do little else. The lead lets it pass a queue of others that came due together, and
 # those that have waited for a lead longer still go first: no topic starves.
 PROMPT = Patience(gather_s=0.02, linger_s=0.005, lead_s=0.1)
+# The same, of a topic that Weir writes: its records come a commit at a time, which has gathered
+# them already.
+RELAYED = Patience(gather_s=0.0, linger_s=0.005, lead_s=0.1)
 
 # Records that are worth working on while a commit is under way; fewer could not be committed before
 # its end anyway, and are one batch with those that come until then.

@@ -137,11 +137,9 @@ class Definition:
         }
 
     @property
-    def prompt(self) -> list[str]:
-        """The topics that a truth passes on its way to what is served."""
-        if all(series.of != "truth" for series in self.series):
-            return []
-        return [BY_NAME[name].topic(self.task.name) for name in ("truth", "outcomes")]
+    def of_truths(self) -> bool:
+        """Whether any feature is of truths."""
+        return any(series.of == "truth" for series in self.series)
 
     @cached_property
     def sources(self) -> list[str]:
