@@ -24,10 +24,8 @@ def alerts(
 ) -> None:
     """Put known causes into the demo's flights: single ones, a season, two hours to weeks apart.
 
-    A quarter of an hour of CPU. The last line printed with --json is one object {rate: {what
-    changes:
-    {alerts, pure, causes, named, alerts_with_one_cause, causes_told, alerts_per_cause, …}}, "all":
-    {…}}.
+    Some minutes of CPU a draw. The last line printed with --json is one object {rate: {what
+    changes: {alerts, pure, causes, named, alerts_with_one_cause, causes_told, …}}, "all": {…}}.
     """
     from services.demo.flights import FlightsError
     from services.evaluate.episodes import HEADS, compare, plain, renew, rows_of

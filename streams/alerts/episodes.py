@@ -9,9 +9,9 @@ A finding joins the episode of its version that has a member which
 
 Where several do, that with the nearest change point; where none does, it begins an episode.
 
-An episode is told as soon as a detector of the performance says that it suffers. One of which
-that is not known is told after ``hold``, unless what is found meanwhile says that nothing
-suffers. All times are event times, or the clock's where nothing else is found.
+An episode is told as soon as a detector of the performance says that it suffers. Of a version
+whose performance nobody knows it is told after ``hold``. All times are event times, or the
+clock's where nothing else is found.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Episode:
     def join(self, new: Member, at_ms: int, origin: str) -> None:
         """Take it in."""
         self.last, self.at_ms, self.origin = max(self.last, new.found), at_ms, origin
-        if new.alerting and new.degraded is not False and self.held is None:
+        if new.alerting and new.degraded is None and self.held is None:
             self.held = (new.found, at_ms)
         known = self.members.get(new.key)
         if known is not None:
@@ -121,7 +121,7 @@ class Episodes:
     def __init__(self, policy: Alerts) -> None:
         self._hold_ms, self._quiet_ms = policy.ms("hold"), policy.ms("drift_quiet")
         self._all: dict[str, Episode] = {}  # by what the book calls them, the oldest first
-        self._word: dict[str, tuple[int, bool]] = {}  # of a version: since when, whether it suffers
+        self._watched: set[str] = set()  # versions whose performance is known
         self._silent: set[str] = set()
 
     @property
@@ -159,7 +159,7 @@ class Episodes:
             return False
         leaves = version not in self._silent
         self._silent.add(version)
-        self._word.pop(version, None)
+        self._watched.discard(version)
         self._all = {name: one for name, one in self._all.items() if one.version != version}
         return leaves
 
@@ -189,7 +189,8 @@ class Episodes:
 
     def _take(self, version: str, new: Member, at_ms: int, origin: str) -> Episode:
         """The episode that a finding belongs to, with it."""
-        self._hear(version, new)
+        if new.degraded is not None:
+            self._watched.add(version)
         near = [
             (distance, at, one)
             for at, one in enumerate(self._all.values())
@@ -206,13 +207,6 @@ class Episodes:
             del self._all[next(one.about for one in self._all.values() if not one.told)]
         return episode
 
-    def _hear(self, version: str, new: Member) -> None:
-        """What a finding says of the version's whole performance."""
-        before = self._word.get(version)
-        if new.degraded is None or new.of_segment or (before and before[0] > new.found):
-            return
-        self._word[version] = (new.found, new.degraded)
-
     def _due(self, one: Episode, event_time: int | None, now_ms: int) -> bool:
         """Whether an episode is to be told now. event_time: of the newest evidence, if known."""
         if any(causes.hurting(m) and m.alerting for m in one.members.values()):
@@ -224,8 +218,8 @@ class Episodes:
         )
         if not passed:
             return False
-        since, suffers = self._word.get(one.version, (one.held[0], True))
-        if since >= one.held[0] and not suffers:
+        if one.version in self._watched:
+            # Where performance is known its own detectors say, with few false alarms, that it fell.
             one.held = None
             return False
         return True

@@ -70,8 +70,8 @@ class Alerts:
 
     metrics: bounds of metrics; none are the same for every task, so there are none by default.
     drift: whether drift that the policy of drift counts as alerting is told of.
-    hold: how long drift waits of which it is not sure that performance suffers: it is told only if
-        nothing found meanwhile says that it does not (event time, or clock time).
+    hold: how long drift waits while nobody knows how well its version performs (event time, or
+        clock time); where that becomes known, it is told only if performance suffers.
     drift_quiet: an episode of drift is over when nothing new was found in it for so long.
     dead_letter_share: share of the requests, 0 to 1, that may become dead letters; told where
         there are ``dead_letters`` at least within ``dead_letter_window`` (clock time).

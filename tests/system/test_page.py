@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -66,6 +67,24 @@ ARGUMENTS = [
 ]
 WAIT_MS = 1000 * PATIENCE_S
 SINGLE = "a single outcome"
+FINDINGS = json.dumps(
+    [
+        {
+            "drift_id": drift_id,
+            "kind": kind,
+            "subject": subject,
+            "begins": BEGIN_MS,
+            "effect": HOSTILE,
+            "message": HOSTILE,
+            "degraded": True,
+        }
+        for drift_id, kind, subject in (
+            ("aaaa1111", "data", "distance"),
+            ("cccc3333", "concept", ""),
+            ("bbbb2222", "prediction", ""),
+        )
+    ]
+)
 RECORDED = {
     "kind": "prediction",
     "subject": "",
@@ -257,7 +276,7 @@ def filled(system: System) -> System:
     system.send(
         "alerts",
         *(alert("a"), alert("b"), alert("b", "resolved")),
-        alert("a", "worse", severity="critical", message=HOSTILE),
+        alert("a", "worse", severity="critical", message=HOSTILE, findings=FINDINGS),
     )
     system.wait_for_rows("metrics", len(rows))
     system.wait_for_rows("drifts", 2)
@@ -436,9 +455,26 @@ def test_it_shows_the_open_alerts_and_the_last_that_are_over(filled: System, pag
     rows = page.locator("#alerts tr")
     expect(rows).to_have_count(2)
     expect(rows.first.locator("[data-name=State]")).to_have_text("critical")
-    expect(rows.first.locator("[data-name=Message]")).to_have_text(SHOWN)
-    expect(rows.first.locator("a")).to_have_attribute("href", "#drift-d1")
+    expect(rows.first.locator("[data-name=Message]")).to_contain_text(SHOWN)
+    expect(rows.first.locator("[data-name=Evidence] a")).to_have_attribute("href", "#drift-d1")
     expect(rows.last.locator("[data-name=State]")).to_have_text("resolved")
+
+
+def test_an_alert_names_the_likely_cause_and_folds_the_other_findings_behind_it(
+    filled: System, page: Page
+) -> None:
+    page.goto(filled.console.url)
+    message = page.locator("#alerts tr").first.locator("[data-name=Message]")
+    expect(message).to_contain_text(SHOWN)
+    behind = message.locator("li")
+    expect(behind).to_have_count(2)
+    expect(behind.first).to_be_hidden()
+    message.locator("summary").click()
+    expect(behind.first).to_have_text(f"concept drift since 1 Mar 2013, 02:00: {SHOWN}")
+    behind.last.locator("a").click()
+    expect(page.locator("#drift-detail")).to_be_visible()
+    assert page.locator("#alerts img, #alerts script, #alerts b").count() == 0
+    assert no_sideways_scrolling(page)
 
 
 def test_the_link_of_an_alert_leads_to_its_evidence(filled: System, page: Page) -> None:

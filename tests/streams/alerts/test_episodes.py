@@ -116,10 +116,10 @@ def test_two_inputs_that_change_on_days_of_their_own_are_two_causes() -> None:
     service.see(found("data", "distance", 2.0, 0.1))
     service.see(found("estimate", "", 2.1, 0.1))
     service.see(found("data", "wind", 4.5, 0.1, hurts=True))
-    service.tick(round(5.7 * DAY))
+    service.see(found("concept", "", 4.5, 0.3))
     assert [n.title for n in service.notices if n.change == "opened"] == [
         "data drift of distance, and performance suffers",
-        "data drift of wind",
+        "data drift of wind, and performance suffers",
     ]
 
 
@@ -132,17 +132,20 @@ def test_many_inputs_that_drift_slowly_are_one_alert_that_counts_them() -> None:
     assert opened.title.startswith("data drift of 3 inputs, temperature the most")
 
 
-def test_what_is_not_known_to_matter_is_told_after_a_day_unless_it_does_not_matter() -> None:
+def test_what_may_matter_is_told_after_a_day_unless_performance_is_known_by_then() -> None:
     service = Service()
     assert service.see(found("skew", "distance", 0.0, 0.1)) == []
     assert service.tick(round(0.1 * DAY) + DAY - 1) == []
     (opened,) = service.tick(round(0.1 * DAY) + DAY)
     assert (opened.change, opened.severity) == ("opened", "warning")
 
-    other = Service()
-    other.see(found("skew", "distance", 0.0, 0.1))
-    other.see(found("prediction", "", 0.2, 0.4, hurts=False, alerting=False))
-    assert other.tick(40 * DAY) == []
+    for known in (False, True):
+        other = Service()
+        other.see(found("skew", "distance", 0.0, 0.1))
+        other.see(found("prediction", "", 0.2, 0.4, hurts=known, alerting=known))
+        assert other.tick(6 * DAY) == []
+        (opened,) = other.see(found("estimate", "", 0.2, 5.9))  # a detector of performance says so
+        assert opened.title == "skew drift of distance, and performance suffers"
 
 
 def test_drift_that_does_no_harm_alerts_nobody_and_is_behind_what_does() -> None:
