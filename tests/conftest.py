@@ -15,8 +15,8 @@ from services.supervisor.child import Child
 
 pytest_plugins = ["tests.watching"]
 
-# Before anything loads them. Threads of two test processes on two cores wait for each other,
-# busily: of HistGradientBoosting they make five times the work.
+# Before anything loads them. Threads of several test processes wait for each other, busily: of
+# HistGradientBoosting they make five times the work.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -39,27 +39,31 @@ others use too may take a minute for what takes a second here."""
 
 LONGEST_FIRST = (
     "tests/faults/test_faults_short.py",
-    "tests/faults/test_worker_faults.py",
-    "tests/services/test_command_demo.py",
-    "tests/faults/test_swaps_short.py",
-    "tests/services/test_command_system.py",
     "tests/system/test_sink.py",
-    "tests/system/test_drift.py",
+    "tests/services/test_command_system.py",
+    "tests/services/test_command_demo.py",
+    "tests/system/test_trainer.py",
+    "tests/faults/test_worker_faults.py",
     "tests/system/test_triggers.py",
     "tests/system/test_page.py",
+    "tests/faults/test_swaps_short.py",
+    "tests/system/test_drift.py",
     "tests/services/test_command_records.py",
-    "tests/system/test_trainer.py",
     "tests/system/test_labelling.py",
-    "tests/system/test_bad_input.py",
+    "tests/system/test_learner.py",
     "tests/services/test_store_full_disk.py",
     "tests/services/test_replay.py",
     "tests/services/test_command.py",
+    "tests/system/test_bad_input.py",
     "tests/streams/test_feedback.py",
     "tests/streams/test_metrics.py",
+    "tests/streams/training/test_train.py",
+    "tests/streams/training/test_weights.py",
+    "tests/streams/training/test_search.py",
     "tests/services/test_verify.py",
 )
-"""Files that take more than some ten seconds, the longest first: of two processes none begins a
-long one when the other has nothing left to do."""
+"""Files that take more than some ten seconds, the longest first: no process begins a long
+one when the others have nothing left to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
