@@ -117,6 +117,8 @@ def test_sigterm_does_not_wait_for_readers(store: RunningStore) -> None:
     assert answers == [394]
 
 
+@pytest.mark.expect_error("store not opened", why="that is what is tested")
+@pytest.mark.expect_end("--port 0$", why="likewise")
 def test_a_second_store_on_the_folder_is_refused_in_words(
     store: RunningStore, tmp_path: Path
 ) -> None:
@@ -129,6 +131,8 @@ def test_a_second_store_on_the_folder_is_refused_in_words(
     store.stop()
 
 
+@pytest.mark.expect_error("WEIR_CLICKHOUSE_PASSWORD is not set", why="that is what is tested")
+@pytest.mark.expect_end(r"services\.store", why="likewise")
 def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:
     log = tmp_path / "log"
     argv = [sys.executable, "-m", "services.store", "--path", str(tmp_path / "data")]

@@ -99,6 +99,8 @@ def _numbers(store: RunningStore) -> tuple[int, int]:
     return count, distinct
 
 
+@pytest.mark.expect_error("damaged part", why="a full disk cuts it off")
+@pytest.mark.expect_end(r"services\.store", why="so it starts again without that part")
 def test_a_merge_on_a_full_disk_costs_no_rows(disk: Path) -> None:
     store = _store(disk, least_free_bytes=0)  # merges go on, however full it is
     damaged = 0
@@ -121,6 +123,8 @@ def test_a_merge_on_a_full_disk_costs_no_rows(disk: Path) -> None:
     store.stop()
 
 
+@pytest.mark.expect_error("damaged part", why="a full disk cuts it off")
+@pytest.mark.expect_end(r"services\.store", why="so it starts again without that part")
 def test_an_insert_that_a_full_disk_cuts_off_is_refused_and_can_be_sent_again(disk: Path) -> None:
     store = _store(disk, least_free_bytes=0)
     for number in range(ROUNDS):
