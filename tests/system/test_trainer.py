@@ -223,6 +223,7 @@ def test_a_trainer_killed_in_any_step_goes_on_and_registers_once(
     assert {name: saved[name] for name in info.manifest["files"]} == info.manifest["files"]
 
 
+@pytest.mark.expect_error("is not a retrain event", why="that is what is tested")
 def test_records_that_are_no_retrain_events_are_passed_over(trainer: RunningTrainer) -> None:
     producer = KafkaProducer(bootstrap_servers=trainer.settings.bootstrap)
     producer.send(f"{trainer.task.name}.retrain", b"not avro", key=b"x").get(timeout=PATIENCE_S)
@@ -288,6 +289,7 @@ def outcome(row: Mapping[str, Any], truth: bool, revision: int = 0) -> dict[str,
     }
 
 
+@pytest.mark.expect_error("no version for this event", why="one event has too few rows")
 def test_a_retrain_event_learns_from_history_and_from_each_outcomes_last_truth(
     trainer_and_store: tuple[RunningTrainer, World],
 ) -> None:
