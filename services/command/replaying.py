@@ -17,6 +17,7 @@ from services.command.demo_view import Snapshot, line, panel, summary
 from services.command.figures import Figures
 from services.command.output import err, note
 from services.command.starting import Started
+from services.demo import standing
 from services.demo.backlog import Backlog
 from services.demo.ledger import Ledger
 from services.demo.loop import Following
@@ -55,11 +56,11 @@ def run_replay(
     """Replay and show it, then count; None where it was stopped before its end."""
     kafka = {**started.settings.librdkafka(), "log_level": 0}
     task, contract = started.task, started.contract
-    page = started.address("console", "page")
+    page, home = started.address("console", "page"), started.settings.home
     with (
         Watch(task.name, task.partitions, kafka) as watch,
         Figures(Context(started.settings, contract)) as figures,
-        Following(task, contract, kafka, started.settings.home) as loop,
+        Following(task, contract, kafka, home) as loop,
     ):
         replay = Replay(
             task,
@@ -77,7 +78,9 @@ def run_replay(
         Background(lambda: _keep_first(started, loop, running.done))
 
         def snapshot() -> Snapshot:
-            return Snapshot.of(replay.progress(), speed, watch, figures, page)
+            progress = replay.progress()
+            standing.write(home, time.time(), progress.waits_for, progress.days_per_s)
+            return Snapshot.of(progress, speed, watch, figures, page)
 
         _show(running, snapshot)
         running.result()

@@ -24,6 +24,7 @@ from services.console.live import KEPT_S, Live, points
 from services.console.metrics import STREAMS
 from services.console.tail import Letter, Tail
 from services.contract import Contract
+from services.demo import standing
 from services.moves import earlier_champions
 from services.supervisor import ProcessState, read_run_state
 from services.supervisor.wording import trouble
@@ -153,6 +154,7 @@ class Feed:
             "totals": asdict(self._live.totals),
             "points": points(seconds[-OVERLAP_S:]),
             "processes": _processes(self._home, now),
+            "replay": standing.read(self._home, now),
             "failed_training": failure.facts() if (failure := tail.failure) else None,
         }
         return Frame(

@@ -45,6 +45,9 @@ FLUSH_S = 5.0
 
 RATE_OVER_S = 5.0
 
+SHOWN_S = 1.0
+"""A wait that is over is still told for so long: most last some milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -53,7 +56,7 @@ class Progress:
     event_time: of the last event published, None before the first. position, total: events of
     the timeline published, and all. requests, truths: published by this run. per_s: requests a
     second, days_per_s: days of event time a second, both over the last few seconds. waits_for:
-    what event time waits for now, in words; empty if for nothing.
+    what event time waits for, or waited for within the last second, in words; empty if for nothing.
     """
 
     event_time: datetime | None
@@ -106,7 +109,8 @@ class Replay:
         self._speed = speed
         self._stop = stop or threading.Event()
         self._room = Room(backlog, max_ahead)
-        self._loop, self._waits_for = loop, ""
+        self._loop = loop
+        self._waited: tuple[float, str] = (-math.inf, "")
         self._on_month, self._on_requests = on_month, on_requests
         self._months = deque(timeline.months(NEW_YORK, retrain_every) if on_month else [])
         self._topics = [f"{task.name}.{name}" for name in TOPICS]
@@ -121,6 +125,7 @@ class Replay:
         position = self._position
         last = self._timeline.times[position - 1] if position else None
         per_s, days_per_s = self._speeds()
+        waited_at, waited_for = self._waited
         return Progress(
             None if last is None else datetime.fromtimestamp(float(last) / 1000, UTC),
             position,
@@ -129,7 +134,7 @@ class Replay:
             self._sent[TRUTH],
             per_s,
             days_per_s,
-            self._waits_for,
+            waited_for if time.monotonic() - waited_at < SHOWN_S else "",
         )
 
     def run(self, for_s: float | None = None) -> Progress:
@@ -195,7 +200,8 @@ class Replay:
             allowed = stop
         else:
             allowed = int(np.searchsorted(self._timeline.times, limit.until_ms, side="right"))
-        self._waits_for = limit.waits_for if allowed <= self._position < stop else ""
+        if allowed <= self._position < stop:
+            self._waited = (time.monotonic(), limit.waits_for)
         return allowed
 
     def _begin_month(self, producer: Producer) -> None:

@@ -40,7 +40,7 @@ export function start({ points: all, began: second }) {
   draw();
 }
 
-export function tick({ figures, totals, points: latest }) {
+export function tick({ figures, totals, points: latest, replay }) {
   add(latest);
   say("f-requests", format.rate(figures.requests_per_s));
   say("f-predictions", format.rate(figures.predictions_per_s));
@@ -54,6 +54,8 @@ export function tick({ figures, totals, points: latest }) {
   say("n-rejected", totals.rejected ? `refused, last minute; ${format.count(totals.rejected)} in all` : "refused with a reason, last minute");
   const speed = format.speed(figures.event_speed);
   say("n-event", speed ? `UTC; ${speed}` : "UTC, of the newest request");
+  $("replay").hidden = !replay;
+  if (replay) say("replay", `The demo replays at ${replay.days_per_s.toFixed(2)} days a second${replay.waits_for ? `; event time waits for ${replay.waits_for}` : ""}.`);
   $("tile-rejected").classList.toggle("alert", figures.share_rejected > 0);
   draw();
 }
