@@ -813,7 +813,6 @@ def test_whatever_comes_first_each_label_counts_once_and_a_restart_changes_nothi
         history,
         TOLD.name,
         lambda stores: Feedback(TOLD, TOLD_CODECS, stores, lambda: NOW),
-        lambda _: "feedback",
     )
     found = [TOLD_CODECS["outcome"].read(value) for value in whole.of("outcomes")]
     for label in ("true", "weak"):

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.codecs import codecs
 from streams.roles import ModelRecord, Role, Roles, fold
+from tests.streams.orders import JUNK, Row, cut
+from tests.streams.tasks import task_of
 
 
 def record(version: str, role: Role = "champion", event_id: str = "") -> ModelRecord:
@@ -54,8 +60,8 @@ def test_a_compacted_topic_gives_the_same_roles() -> None:
 
 def test_records_can_be_folded_in_pieces() -> None:
     records = [record("v1"), record("v2"), record("v1", "archived"), record("v3", "rejected")]
-    for cut in range(len(records)):
-        assert fold(records[cut:], fold(records[:cut])) == fold(records)
+    for at in range(len(records)):
+        assert fold(records[at:], fold(records[:at])) == fold(records)
 
 
 def test_a_version_is_found_by_the_event_it_was_trained_for() -> None:
@@ -68,3 +74,32 @@ def test_a_record_survives_the_codecs_dict() -> None:
     one = replace(record("v1"), replaces="v0")
     assert ModelRecord.of(one.record() | {"later_field": 1}) == one
     assert Roles({"v1": one}).champion == one
+
+
+CODEC = codecs(task_of())["model"]
+rows = st.builds(
+    lambda version, role: Row(CODEC.write(record(version, role).record()), version.encode()),
+    st.sampled_from(["v1", "v2", "v3"]),
+    st.sampled_from(["champion", "champion", "shadow", "canary", "archived", "rejected"]),
+)
+deleted = st.sampled_from(["v1", "v2", "v3"]).map(lambda v: Row(None, v.encode()))
+
+
+@given(st.lists(st.one_of(rows, rows, deleted, rows.map(cut), JUNK), max_size=20))
+def test_whatever_the_topic_holds_the_last_record_of_each_version_that_is_left_counts(
+    topic: list[Row],
+) -> None:
+    roles, expected = Roles(), dict[str, ModelRecord]()
+    for row in topic:
+        try:
+            roles = roles.told(row.key, row.value, CODEC)
+        except ValueError:
+            assert not row.good
+            continue
+        version = (row.key or b"").decode(errors="replace")
+        expected.pop(version, None)
+        if row.value is not None:
+            expected[version] = ModelRecord.of(CODEC.read(row.value))
+    assert list(roles.records.items()) == list(expected.items())
+    champions = [version for version, one in expected.items() if one.role == "champion"]
+    assert (roles.champion.version if roles.champion else "") == (champions or [""])[-1]

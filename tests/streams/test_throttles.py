@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.columns import Column
+from streams.codecs import codecs
 from streams.routing import Served
 from streams.serving import Serving
 from streams.throttles import LEASE_MS, NOBODY, Throttle, Throttles
-from tests.streams.tasks import START
+from tests.streams.orders import JUNK, Row, cut
+from tests.streams.tasks import START, task_of
 from tests.streams.test_serving import NOW, Bench
 from tests.streams.versions import version_of
 
@@ -106,3 +108,33 @@ def test_rows_are_looked_up_by_column() -> None:
     throttles = Throttles({"a": REFUSE, "z": REFUSE})
     assert {c: rows.tolist() for c, rows in throttles.rows(entity, NOW).items()} == {"a": [0, 3]}
     assert NOBODY.rows(entity, NOW) == {}
+
+
+CODEC = codecs(task_of())["throttle"]
+
+
+def decided(client: str, action: str, minute: int) -> Row:
+    at = START + minute * 60_000
+    record = {"client": client, "action": action, "decided_at": at, "since": at, "reason": "many"}
+    return Row(CODEC.write(record), client.encode())
+
+
+clients = st.sampled_from(["a", "b"])
+actions = st.sampled_from(["dead-letter", "quarantine", "none"])
+throttled = st.builds(decided, clients, actions, st.integers(0, 30))
+ended = clients.map(lambda client: Row(None, client.encode()))
+
+
+@given(st.lists(st.one_of(throttled, throttled, ended, throttled.map(cut), JUNK), max_size=20))
+def test_whatever_the_topic_holds_the_last_word_on_each_client_counts(topic: list[Row]) -> None:
+    found, last = NOBODY, dict[str, str]()
+    for row in topic:
+        try:
+            found = found.told(row.key, row.value, CODEC)
+        except ValueError:
+            assert not row.good
+            continue
+        client = (row.key or b"").decode(errors="replace")
+        last[client] = "none" if row.value is None else CODEC.read(row.value)["action"]
+    for client, throttle in found.by_client.items():
+        assert throttle.action == last[client] != "none"

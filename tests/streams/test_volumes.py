@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streams.codecs import codecs
 from streams.store import Stores
@@ -18,6 +20,7 @@ from streams.usage import Usage
 from streams.volume.counts import BUCKET_MS
 from streams.volumes import LATE, RENEW_MS, SAVE_EVERY_MS, Volumes
 from tests.streams.joining import prediction
+from tests.streams.orders import Row, Step, histories, lives
 from tests.streams.tasks import START, batch_of, by_topic, task_of
 
 BEGIN = START // BUCKET_MS
@@ -173,3 +176,47 @@ def test_records_of_others_are_set_aside(world: World) -> None:
     batch = batch_of(world.volumes.topic, [b"not avro", None])
     dead = by_topic(world.volumes(batch).outputs)["dead-letters"]
     assert len(dead) == 2
+
+
+JUMPING = task_of(volume=POLICY, partitions=2)
+JUMPING_CODECS = codecs(JUMPING)
+NAME = Volumes(JUMPING, JUMPING_CODECS, Stores(Path()), lambda: START).stage
+
+
+def used(source: int, bucket: int, clients: dict[str, int], version: str) -> Row:
+    """Usage of one source and bucket."""
+    made = {
+        "source": f"{JUMPING.name}.predictions/{source}",
+        "newest": (BEGIN + bucket) * BUCKET_MS,
+        "version": version,
+        "clients": list(clients),
+        "buckets": [BEGIN + bucket] * len(clients),
+        "requests": list(clients.values()),
+        "held": [n // 2 for n in clients.values()],
+    }
+    at = (BEGIN + bucket) * BUCKET_MS
+    return Row(JUMPING_CODECS["usage"].write(made), at=at)
+
+
+USED = {
+    "usage": st.builds(
+        used,
+        st.integers(0, 1),
+        st.integers(0, 2_000),
+        st.dictionaries(st.sampled_from(["", "a", "b"]), st.integers(1, 5_000)),
+        st.sampled_from(["", "v1", "v2"]),
+    )
+}
+
+
+@settings(max_examples=30)
+@given(histories(USED, most=40))
+def test_whatever_comes_first_a_restart_changes_nothing(history: list[Step]) -> None:
+    whole, once = lives(
+        history,
+        JUMPING.name,
+        lambda stores: Volumes(JUMPING, JUMPING_CODECS, stores, lambda: START),
+        NAME,
+    )
+    for topic in ("drifts", "throttles"):
+        assert whole.of(topic) == once.of(topic)
