@@ -14,7 +14,9 @@ truth was handed to the producer, both over truths published after the warm-up:
 
 A truth that no prediction counted by the end is *not served*, and then the run fails. ``answered``
 is the ordinary latency of requests, publish to visible; ``features_per_request`` the records on the
-topic of the features for each request; ``cpu`` the processor time of the worker a second.
+topic of the features for each request; ``cpu`` the processor time of the worker a second. ``steps``
+are medians on the way, from the same moment: until the truth was joined, its outcome was handed to
+the producer, and the sums with it were.
 """
 
 from __future__ import annotations
@@ -74,20 +76,20 @@ class Load(threading.Thread):
             }
         )
         # When each request and each truth was published, seconds since 1970.
-        # Requests go on as long as truths do, so that the last truths are asked for, too.
-        self.asked: Floats = np.zeros(self._n + self._behind)
+        # Requests go on for longer than truths, so that the last truths are asked for, too.
+        self.asked: Floats = np.zeros(self._n + 2 * self._behind)
         self.told: Floats = np.zeros(self._n)
 
     def run(self) -> None:
         """Publish what is due every two milliseconds."""
         began = time.perf_counter()
         asked = told = 0
-        while told < self._n:
+        while asked < len(self.asked):
             due = min(int((time.perf_counter() - began) * self._rate), len(self.asked))
             while asked < due:
                 self._ask(asked)
                 asked += 1
-            while told < due - self._behind:
+            while told < min(due - self._behind, self._n):
                 self._tell(told)
                 told += 1
             self._producer.poll(0)
@@ -151,6 +153,7 @@ def _measured(bench: Bench, rate: int, seconds: float) -> dict[str, Any]:
         lambda: len(found := bench.read("outcomes")) >= n and found, "an outcome of each truth"
     )
     places = {int(m.key()[1:]): (m.partition(), m.offset()) for m in outcomes}
+    places_at = {int(m.key()[1:]): m.timestamp()[1] for m in outcomes}
     # So that the last truths are counted too: a few more requests, until one has all of them.
     _ask_until_all_count(bench, reader, places, len(load.asked))
     reader.stop()
@@ -159,7 +162,8 @@ def _measured(bench: Bench, rate: int, seconds: float) -> dict[str, Any]:
     told = load.told[steady]
     partition, offset = np.array([places[i] for i in steady.tolist()], np.int64).T
     answered = served.arrived[np.searchsorted(served.numbers, steady)] - load.asked[steady]
-    features = len(bench.read("features"))
+    features = bench.read("features")
+    handed = np.array([places_at[i] for i in steady.tolist()]) / 1000
     cpu = after.user + after.system - before.user - before.system
     return {
         "rate": rate,
@@ -167,9 +171,41 @@ def _measured(bench: Bench, rate: int, seconds: float) -> dict[str, Any]:
         "served_ms": _spread(served.first(served.predicted, partition, offset) - told),
         "visible_ms": _spread(served.first(served.arrived, partition, offset) - told),
         "answered_ms": _spread(answered),
-        "features_per_request": round(features / len(served.numbers), 3),
+        "features_per_request": round(len(features) / len(served.numbers), 3),
+        "steps_ms": {
+            "joined": _median(_joined_at(bench, outcomes)[steady] - told),
+            "outcome": _median(handed - told),
+            "sums": _median(_summed_at(bench, features, partition, offset) - told),
+        },
         "cpu": round(cpu / spent, 3),
     }
+
+
+def _joined_at(bench: Bench, outcomes: Sequence[Any]) -> Floats:
+    """When each outcome was made, by the number of its request."""
+    columns = bench.codecs["outcome"].decode([m.value() for m in outcomes]).columns
+    numbers = np.array([int(id_[1:]) for id_ in columns["request_id"].values], np.int64)
+    found: Floats = columns["joined_at"].values[np.argsort(numbers)] / 1000
+    return found
+
+
+def _summed_at(bench: Bench, features: Sequence[Any], partitions: Ints, offsets: Ints) -> Floats:
+    """When the sums that count each outcome were handed to the producer."""
+    ends: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for message in features:
+        update = bench.codecs["feature_update"].read(message.value())
+        if update["through"] is not None:
+            ends[update["source"]].append((update["through"], message.timestamp()[1]))
+    found = np.full(len(offsets), np.nan)
+    for partition in np.unique(partitions).tolist():
+        rows = np.flatnonzero(partitions == partition)
+        through, at = np.array(ends[f"{bench.topic('outcomes')}/{partition}"], np.int64).T
+        found[rows] = at[np.searchsorted(through, offsets[rows], side="right")] / 1000
+    return found
+
+
+def _median(seconds: Floats) -> float:
+    return round(1000 * float(np.median(seconds)), 1)
 
 
 class _Served:
@@ -260,6 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{figures['truths']:,} truths at {figures['rate']:,} requests and truths a second")
     for name in ("served_ms", "visible_ms", "answered_ms"):
         print(f"{name:>12}  " + "  ".join(f"{q} {ms:,.1f}" for q, ms in figures[name].items()))
+    print("       steps  " + "  ".join(f"{s} {ms:,.1f}" for s, ms in figures["steps_ms"].items()))
     print(f"records on the features' topic for each request: {figures['features_per_request']}")
     print(f"processor time of the worker: {figures['cpu']} cores")
     return 0
