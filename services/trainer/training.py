@@ -198,7 +198,7 @@ def _record(
 def _refuse(shop: Workshop, event: Event, why: str) -> str:
     """Tell people and triggers that an event gave no version; its id keeps a repeated alert
     recognisable."""
-    log.error("no version for this event", event_id=event.event_id, why=why)
+    log.warning("no version for this event", event_id=event.event_id, why=why)
     alert_id = f"refused-{event.event_id}"
     shop.publisher.publish(
         "alerts",
