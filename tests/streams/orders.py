@@ -14,13 +14,12 @@ from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
+from schemas.codec import Codec
 from schemas.registry import header
-from streams.codecs import codecs
 from streams.store import Stores
 from streams.transport.batch import Output, RecordBatch, Result
-from tests.streams.tasks import START, batch_of, by_topic, task_of
+from tests.streams.tasks import START, batch_of, by_topic
 
-DEAD = codecs(task_of())["dead_letter"]
 UNREADABLE = ("undecodable", "empty")
 """Why a record is set aside that is not Weir's."""
 
@@ -100,10 +99,12 @@ def without_restarts(history: Sequence[Step]) -> list[Step]:
 class Play:
     """A stage that lives through a history.
 
-    take: what the stage makes of a batch, committed. restart: see `RESTART`.
+    task: its name. dead: reads dead letters. take: what the stage makes of a batch, committed.
+    restart: see `RESTART`.
     """
 
     task: str
+    dead: Codec
     take: Callable[[RecordBatch], Sequence[Output]]
     restart: Callable[[], None]
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class Play:
             timestamps=[row.at for row in step.rows],
         )
         made = list(self.take(batch))
-        letters = [DEAD.read(value) for _, value, _ in by_topic(made).get("dead-letters", [])]
+        letters = [self.dead.read(value) for _, value, _ in by_topic(made).get("dead-letters", [])]
         dead = {one["offset"] - first for one in letters if one["reason"] in UNREADABLE}
         bad = {i for i, row in enumerate(step.rows) if not row.good}
         assert dead <= bad, f"what is Weir's own was set aside: {dead - bad} of {step}"
@@ -153,10 +154,12 @@ class Kept:
     make: the stage on its stores. name: of its store; empty: it is written with every batch.
     """
 
-    def __init__(self, task: str, folder: Path, make: Callable[[Stores], Stage], name: str) -> None:
+    def __init__(
+        self, task: str, dead: Codec, folder: Path, make: Callable[[Stores], Stage], name: str
+    ) -> None:
         self._folder, self._make, self._name = folder, make, name
         self._taken: list[RecordBatch] = []
-        self.play = Play(task, self.take, self.restart)
+        self.play = Play(task, dead, self.take, self.restart)
         self._begin()
 
     def _begin(self) -> None:
@@ -188,13 +191,17 @@ class Kept:
 
 
 def lives(
-    history: Sequence[Step], task: str, make: Callable[[Stores], Stage], name: str = ""
+    history: Sequence[Step],
+    task: str,
+    dead: Codec,
+    make: Callable[[Stores], Stage],
+    name: str = "",
 ) -> tuple[Play, Play]:
     """A history with its restarts, and in one life, each on a store of its own; see `Kept`."""
     plays = []
     for steps in (history, without_restarts(history)):
         with tempfile.TemporaryDirectory() as folder:
-            life = Kept(task, Path(folder), make, name)
+            life = Kept(task, dead, Path(folder), make, name)
             try:
                 for step in steps:
                     life.play.step(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streams import drifts as drifts_module
 from streams.bundle import BundleError, load_profile, save_bundle
@@ -22,6 +25,7 @@ from streams.store import Stores
 from streams.task import Task
 from streams.training.train import train
 from streams.transport.batch import Output, RecordBatch
+from tests.streams.orders import Row, histories, lives
 from tests.streams.tasks import START, batch_of, by_topic
 from tests.tasks.springs import Springs, draw
 
@@ -284,3 +288,73 @@ def test_a_profile_that_was_changed_is_refused(tmp_path: Path, artifacts: Path) 
     assert references.of(info.id) is None  # not looked at again yet
     now[0] += RETRY_MS
     assert references.of(info.id) is references.of(info.id) is not None
+
+
+REFUSED = {
+    "status": "rejected",
+    "reason": "invalid: width is -3.0, below 0 mm",
+    "features": None,
+    "version": "",
+    "role": "none",
+}
+
+
+@pytest.mark.parametrize("at", [-(2**62), -1, START + 10**12, 2**62])
+def test_requests_that_are_refused_first_of_all_tell_no_time_that_cannot_be(
+    looking: Looking, version: str, at: int
+) -> None:
+    """One that is refused for its event time has its record's, which a producer sets."""
+    bad = [one | REFUSED | {"event_time": at} for one in predictions(version, 600, seed=2)]
+    batch = looking.profiled(bad)
+    assert looking.look(batch_of(looking.drifts.topic, batch)) == []
+    batch += looking.profiled(predictions(version, 200, seed=2))
+    (found,) = looking.look(batch_of(looking.drifts.topic, batch[-1:], first=3))
+    assert (found["kind"], found["since"]) == ("schema", START)
+    assert found["window_to"] <= START + 200 * STEP_MS
+
+
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> list[Row]:
+    """Of springs as in training and of wider ones, of those with truths, and of refused ones."""
+    looking = Looking(tmp_path_factory.mktemp("profiles"), artifacts)
+    (folder,) = artifacts.iterdir()
+    usual = predictions(folder.name, 600, seed=2)
+    refused = [one | REFUSED for one in usual]
+    values = looking.profiled(usual)
+    values += looking.profiled(predictions(folder.name, 600, seed=3, wider=2.0))
+    values += looking.profiled(refused)
+    values += looking.profiled([{**one, "event_time": 2**62} for one in refused])
+    known = ("request_id", "event_time", "status", "answer", "probability", "gate_decision")
+    known += ("version", "role", "dataset_id", "features", "predicted_at")
+    more = {"known_at": START, "joined_at": START, "source": "system", "revision": 0}
+    outcomes = [{name: one[name] for name in known} | more for one in usual]
+    written = [
+        looking.codecs["outcome"].write({**one, "truth": at % 3 == 0})
+        for at, one in enumerate(outcomes)
+    ]
+    counted = looking.profiles(batch_of("springs.outcomes", written)).outputs
+    values += [value for _, value, _ in by_topic(counted)["profiles"]]
+    looking.stores.close()
+    return [Row(value) for value in values]
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_whatever_comes_first_a_restart_finds_the_same(
+    artifacts: Path, profiles: list[Row], data: st.DataObject
+) -> None:
+    history = data.draw(histories({"profiles": st.sampled_from(profiles)}, least=10, most=40))
+    clock = itertools.count(START, drifts_module.SAVE_EVERY_MS // 3)
+    names = codecs(Springs)
+    references = References(Springs, artifacts, KEY, lambda: START)
+    make = lambda stores: Drifts(Springs, names, references, stores, lambda: next(clock))  # noqa: E731
+    found = [
+        [{**names["drift"].read(value), "detected_at": 0} for value in play.of("drifts")]
+        for play in lives(
+            history, Springs.name, names["dead_letter"], make, make(Stores(Path())).stage
+        )
+    ]
+    assert found[0] == found[1]
+    ids = [one["drift_id"] for one in found[0]]
+    assert len(set(ids)) == len(ids)
+    assert all(one["window_to"] < START + 10**9 for one in found[0])

@@ -812,6 +812,7 @@ def test_whatever_comes_first_each_label_counts_once_and_a_restart_changes_nothi
     whole, once = lives(
         history,
         TOLD.name,
+        TOLD_CODECS["dead_letter"],
         lambda stores: Feedback(TOLD, TOLD_CODECS, stores, lambda: NOW),
     )
     found = [TOLD_CODECS["outcome"].read(value) for value in whole.of("outcomes")]

@@ -215,6 +215,7 @@ def test_whatever_comes_first_a_restart_changes_nothing(history: list[Step]) -> 
     whole, once = lives(
         history,
         JUMPING.name,
+        JUMPING_CODECS["dead_letter"],
         lambda stores: Volumes(JUMPING, JUMPING_CODECS, stores, lambda: START),
         NAME,
     )

@@ -107,7 +107,7 @@ class Life:
         self.task = declared
         self.committed: list[bytes] = []
         self.ids: list[str] = []
-        self.play = Play(declared.name, self.take, self.begin)
+        self.play = Play(declared.name, CODECS["dead_letter"], self.take, self.begin)
         self.draw = np.random.default_rng(0)
         self.begin()
 

@@ -203,7 +203,7 @@ class Life:
     def __init__(self, declared: Task) -> None:
         self.task = declared
         self.committed: list[bytes] = []
-        self.play = Play(declared.name, self.take, self.begin)
+        self.play = Play(declared.name, CODECS["dead_letter"], self.take, self.begin)
         self.known: set[str] = set()
         self.events: list[dict[str, Any]] = []
         self.began: int | None = None
