@@ -35,16 +35,16 @@ from services.evaluate.loop_windows import Windows
 from services.evaluate.loop_world import Floats, World, learned, scheduled, score, starts, world
 from streams.triggers.declare import NewLabels, Trigger
 
-LABELS = 1_000
+LABELS = 500
 
 
 @pytest.fixture(scope="module")
 def april() -> World:
-    """Each twentieth flight up to April, eight trees, a training for each 1,000 labels."""
+    """Each fortieth flight up to April, eight trees, a training for each 500 labels."""
     trigger = Trigger(name="labels", when=NewLabels(LABELS), cooldown=timedelta(days=7))
     continual = replace(CONTINUAL, judged=200, window=500)
     task = replace(FlightDelay, triggers=[trigger], continual=continual)
-    return world(task, upto=4, every=20, settings={"max_iter": 8, "learning_rate": 0.3})
+    return world(task, upto=4, every=40, settings={"max_iter": 8, "learning_rate": 0.3})
 
 
 @pytest.fixture(scope="module")
