@@ -66,6 +66,7 @@ class Counting:
         self.codecs = codecs(task)
         self.records: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self.taken: list[RecordBatch] = []
+        # Offsets that ends of transactions took, by topic and partition.
         self.gaps: dict[tuple[str, int], int] = {}
         self.outputs: list[Output] = []
         # False: the process dies before it writes what it commits from now on.
@@ -121,11 +122,6 @@ class Counting:
         if self.writes:
             result.after_commit()
         return result.outputs
-
-    def marker(self) -> None:
-        """A transaction's end takes an offset in every partition."""
-        for place in self.records:
-            self.gaps[place] = self.gaps.get(place, 0) + 1
 
     def table(self, compacted: bool = False) -> Table:
         """What a worker knows that has read the topic from its start."""
