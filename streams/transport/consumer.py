@@ -190,7 +190,7 @@ class Consumer(base.Consumer):
                     self._moved_at = time.monotonic()
                 self._records += len(batch)
                 self._bytes += batch.size
-            news |= self._mailbox.put(batch, lambda: self.app.delivery.committing)
+            news |= self._mailbox.put(batch, lambda: self.app.delivery.committing_since)
         if news:  # waking the event loop for nothing is what most of its time would go to
             self._event_loop.call_soon_threadsafe(self._arrived.set)
         if len(messages) < self.app.batch_max // 4:
@@ -248,13 +248,13 @@ class Consumer(base.Consumer):
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         delivery = self.app.delivery
-        batches = self._mailbox.take(delivery.committing)
+        batches = self._mailbox.take(delivery.committing_since)
         if not batches:
-            wait_s = min(timeout, self._mailbox.wait_s(delivery.committing))
+            wait_s = min(timeout, self._mailbox.wait_s(delivery.committing_since))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), wait_s)
             self._arrived.clear()
-            batches = self._mailbox.take(delivery.committing)
+            batches = self._mailbox.take(delivery.committing_since)
         for batch in batches:
             if self.is_current(batch):
                 yield TP(*batch.tp), self._to_message(TP(*batch.tp), batch)

@@ -93,7 +93,8 @@ class Delivery:
         self._worked_on = worked_on
         self._release = release
         self._committed = committed
-        self.committing = False
+        # When the commit that is under way began, by the monotonic clock; None without one.
+        self.committing_since: float | None = None
         settings = {
             **config,
             # Java's default partitioner, so that a key's records meet in one partition
@@ -220,7 +221,7 @@ class Delivery:
             self._arrived.clear()
             while self._is_due():
                 taken = self._take()
-                self.committing = True
+                self.committing_since = time.monotonic()
                 try:
                     await loop.run_in_executor(self._thread, self._commit, taken)
                 except Exception:
@@ -233,7 +234,7 @@ class Delivery:
                 # A batch that several agents read has a result of each.
                 for batch in {r.batch.number: r.batch for r in taken if r.batch}.values():
                     self._release(batch)
-                self.committing = False
+                self.committing_since = None
                 self._committed()
             if not self._ready:
                 self._idle.set()

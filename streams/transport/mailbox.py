@@ -59,6 +59,12 @@ class _Box:
         """Whether its records wait for others."""
         return self.patience is not None
 
+    def waits_for_commit(self, since: float | None) -> bool:
+        """Whether its records had better wait for the end of a commit that began then."""
+        if since is None or self.patient or self.records >= WORTH:
+            return False
+        return self.since >= since
+
 
 class Mailbox:
     """Between the thread that fetches and the event loop; both may call everything.
@@ -84,11 +90,13 @@ class Mailbox:
         self._boxes: dict[Key, _Box] = {}
         self._lock = threading.Lock()
 
-    def put(self, batch: RecordBatch, committing: Callable[[], bool] = lambda: False) -> bool:
+    def put(
+        self, batch: RecordBatch, committing_since: Callable[[], float | None] = lambda: None
+    ) -> bool:
         """Records that have arrived; whether `take` or `wait_s` would now say something else.
 
-        committing: asked once the records are here, so that whoever takes at a commit's end either
-        finds them or is told of them.
+        committing_since: as `take` has it; asked once the records are here, so that whoever takes
+        at a commit's end either finds them or is told of them.
         """
         with self._lock:
             box = self._boxes.setdefault(self._key(batch), _Box(self._patience.get(batch.topic)))
@@ -101,30 +109,30 @@ class Mailbox:
                 return False
             if box.patient:
                 return first or box.records >= self._most
-            return box.records >= WORTH or not committing()
+            return not box.waits_for_commit(committing_since())
 
-    def take(self, committing: bool = False) -> list[RecordBatch]:
+    def take(self, committing_since: float | None = None) -> list[RecordBatch]:
         """What may be worked on now; each batch is to be told of with `done`.
 
-        committing: whether a commit is under way, so that the next one is a while off.
+        committing_since: when the commit that is under way began, by the clock; None without one.
+        A few records that came since then wait for its end. Those that waited for the end of the
+        one before are worked on beside it: commits may follow each other without a pause.
         """
         now = self._clock()
         with self._lock:
-            boxes = self._free(committing)
+            boxes = self._free(committing_since)
             found = [self._pop(box, now) for box in boxes if not box.patient]
             due = [box for box in boxes if box.patient and self._due(box) <= now]
             if due:
                 found.append(self._pop(min(due, key=self._turn), now))
             return found
 
-    def _free(self, committing: bool) -> list[_Box]:
+    def _free(self, committing_since: float | None) -> list[_Box]:
         """Boxes of which a batch may be worked on, now or when it is due."""
         boxes = [box for box in self._boxes.values() if box.batches and not box.at_work]
         if any(box.at_work and box.patient for box in self._boxes.values()):
             boxes = [box for box in boxes if not box.patient]
-        if committing:
-            boxes = [box for box in boxes if box.patient or box.records >= WORTH]
-        return boxes
+        return [box for box in boxes if not box.waits_for_commit(committing_since)]
 
     def done(self, batch: RecordBatch) -> None:
         """A batch that was taken is worked on no more."""
@@ -133,11 +141,11 @@ class Mailbox:
             if box is not None:
                 box.at_work = False
 
-    def wait_s(self, committing: bool = False) -> float:
+    def wait_s(self, committing_since: float | None = None) -> float:
         """How long until `take` has something if nothing else happens: infinite without any."""
         now = self._clock()
         with self._lock:
-            due = [self._due(box) for box in self._free(committing)]
+            due = [self._due(box) for box in self._free(committing_since)]
         return max(0.0, min(due, default=float("inf")) - now)
 
     def clear(self) -> None:

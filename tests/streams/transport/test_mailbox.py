@@ -15,6 +15,8 @@ PATIENCE = {
     QUICK: Patience(gather_s=0.125, linger_s=0.1, lead_s=0.25),
 }
 LONGEST_S = 0.5
+begun = st.sampled_from([None, 0.0, 0.125])
+"""How long ago the commit under way began."""
 
 
 class Message:
@@ -61,17 +63,18 @@ class Machine(RuleBasedStateMachine):
         places=st.lists(
             st.tuples(st.sampled_from([WHOLE, SLOW, QUICK, PLAIN]), st.integers(0, 2)), max_size=8
         ),
-        committing=st.booleans(),
+        began=begun,
     )
-    def fetch(self, places: list[tuple[str, int]], committing: bool) -> None:
+    def fetch(self, places: list[tuple[str, int]], began: float | None) -> None:
+        committing = None if began is None else self.now - began
         messages = []
         for place in places:
             offset = self.next.get(place, 0)
             self.next[place] = offset + 1
             messages.append(Message(*place, offset))
             queue = self.waiting.setdefault(place, [])
-            if not queue:
-                self.since[place] = self.now
+            if not any(self.waiting.get(one) for one in self.beside(place)):
+                self.since.update(dict.fromkeys(self.beside(place), self.now))
             queue.append(offset)
         for batch in columns_of(messages, 1, {WHOLE}):
             before = self.mailbox.wait_s(committing)
@@ -79,15 +82,17 @@ class Machine(RuleBasedStateMachine):
             # Whoever waits is told of all that ends the wait sooner.
             assert news or self.mailbox.wait_s(committing) == before
 
-    @rule(committing=st.booleans())
-    def take(self, committing: bool) -> None:
+    @rule(began=begun)
+    def take(self, began: float | None) -> None:
+        committing = None if began is None else self.now - began
         promised = self.mailbox.wait_s(committing)
         taken = self.mailbox.take(committing)
         assert bool(taken) == (promised == 0)
         busy = {self.key(batch) for batch in self.at_work}
         for batch in taken:
-            # A few records wait for the end of a commit; nobody waits for the patient ones.
-            assert batch.topic in PATIENCE or not committing
+            # A few records wait for the end of a commit, of one; nobody waits for the patient ones.
+            came = self.since[batch.tp]
+            assert batch.topic in PATIENCE or committing is None or came < committing
             assert self.key(batch) not in busy
             busy.add(self.key(batch))
             before = dict(self.since)
@@ -114,7 +119,7 @@ class Machine(RuleBasedStateMachine):
             waited = self.now - self.since[batch.tp]
             whole = len(batch) + len(self.waiting[batch.tp]) >= MOST
             assert whole or waited >= PATIENCE[batch.topic].gather_s
-            self.since[batch.tp] = self.now
+        self.since.update(dict.fromkeys(self.beside(batch.tp), self.now))
         if batch.topic != WHOLE:
             assert len(seen) == 1
 
@@ -133,6 +138,11 @@ class Machine(RuleBasedStateMachine):
                 continue
             if self.now >= since[place] + patience.gather_s:
                 assert turn(batch.tp) <= turn(place)
+
+    @staticmethod
+    def beside(place: tuple[str, int]) -> list[tuple[str, int]]:
+        """The places whose records come in one batch with a place's."""
+        return [(WHOLE, partition) for partition in range(3)] if place[0] == WHOLE else [place]
 
     @staticmethod
     def key(batch: RecordBatch) -> object:
@@ -177,7 +187,17 @@ def test_many_records_do_not_wait_for_the_end_of_a_commit() -> None:
     mailbox = Mailbox({WHOLE}, PATIENCE, 10 * WORTH, lambda: 0.0)
     first = [Message(WHOLE, i % 3, i) for i in range(WORTH - 1)]
     mailbox.put(*columns_of(first, 1, {WHOLE}))
-    assert mailbox.take(committing=True) == []
+    assert mailbox.take(committing_since=0.0) == []
     mailbox.put(*columns_of([Message(WHOLE, 0, WORTH)], 1, {WHOLE}))
-    (batch,) = mailbox.take(committing=True)
+    (batch,) = mailbox.take(committing_since=0.0)
     assert len(batch) == WORTH
+
+
+def test_records_wait_for_the_end_of_one_commit_and_not_of_the_next() -> None:
+    now = 1.0
+    mailbox = Mailbox({WHOLE}, PATIENCE, MOST, lambda: now)
+    mailbox.put(*columns_of([Message(WHOLE, 0, 0)], 1, {WHOLE}))
+    assert mailbox.take(committing_since=0.5) == []
+    now = 2.0
+    (batch,) = mailbox.take(committing_since=1.5)
+    assert len(batch) == 1
