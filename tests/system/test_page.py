@@ -470,7 +470,7 @@ def test_an_alert_names_the_likely_cause_and_folds_the_other_findings_behind_it(
     expect(behind).to_have_count(2)
     expect(behind.first).to_be_hidden()
     message.locator("summary").click()
-    expect(behind.first).to_have_text(f"concept drift since 1 Mar 2013, 02:00: {SHOWN}")
+    expect(behind.first).to_have_text(f"concept drift since 1 Mar 2013, 00:00: {SHOWN}")
     behind.last.locator("a").click()
     expect(page.locator("#drift-detail")).to_be_visible()
     assert page.locator("#alerts img, #alerts script, #alerts b").count() == 0
