@@ -33,6 +33,7 @@ from services.registry import RegistryError, now_ms
 REDRAW_S = 0.25
 LINE_EVERY_S = 5.0
 KEEP_EVERY_S = 1.0
+"""Between two looks at the roles, and between two lines of what the page is told."""
 DRAIN_S = 120.0
 """Longest wait, after the replay, until everything that was published is answered and stored."""
 
@@ -120,8 +121,12 @@ def _keep_first(started: Started, loop: Following, over: threading.Event) -> Non
 
 def _show(running: Background, snapshot: Callable[[], Snapshot]) -> None:
     if not err.is_terminal:
-        while not running.done.wait(LINE_EVERY_S):
-            note(line(snapshot()))
+        told = time.monotonic()
+        while not running.done.wait(KEEP_EVERY_S):
+            now = snapshot()
+            if time.monotonic() - told >= LINE_EVERY_S:
+                note(line(now))
+                told = time.monotonic()
         return
     with Live(panel(snapshot()), console=err, auto_refresh=False) as live:
         while not running.done.wait(REDRAW_S):
