@@ -195,7 +195,7 @@ FlightDelay = Task(
         make_column_transformer((delays_grow_over_the_day, ["departure"])), LogisticRegression()
     ),
     fallback=False,  # most flights are on time
-    defer_budget=0.01,  # some ten flights a day, for people to look at
+    defer_budget=0.005,  # some five flights a day, for people to look at
     segments=["origin", "carrier"],
     # People are the better for it, whatever it spares the model.
     training=Training(behaviour=BEHAVIOUR, gate_must_pay=False),
