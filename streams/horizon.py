@@ -26,7 +26,6 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 IDLE_MS = 60_000
 
-NEVER = to_number(None)
 
 _PACKED = struct.Struct(">5q")
 _NO_HOUR = -(1 << 61)  # in what is packed: no hour has left yet
