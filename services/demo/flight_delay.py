@@ -198,7 +198,8 @@ FlightDelay = Task(
     defer_budget=0.005,  # some five flights a day, for people to look at
     segments=["origin", "carrier"],
     # People are the better for it, whatever it spares the model.
-    training=Training(behaviour=BEHAVIOUR, gate_must_pay=False),
+    # The network would be fitted for longer than all else, at each training.
+    training=Training(behaviour=BEHAVIOUR, gate_must_pay=False, gate_forms=["errors"]),
     horizon=timedelta(days=7),
     signals=["rebooked", "dismissed"],
     windows=[Window(timedelta(days=1)), Window(timedelta(days=7), every=timedelta(days=1))],

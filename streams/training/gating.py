@@ -40,7 +40,7 @@ def rehearsed(
 ) -> tuple[Gate, Report]:
     """Learned from the errors on train, its threshold set on validation; and its figures.
 
-    Of the forms that a gate has, the one that finds errors on validation better. None where it
+    Of the forms that the task names, the one that finds errors on validation better. None where it
     finds them no better than chance, or where it does not pay (`deployed`). The report is JSON
     data: of each split of the rows risk by coverage beside that of the model's own confidence.
 
@@ -48,7 +48,7 @@ def rehearsed(
     goes on after a kill follows what the one before it measured.
     """
     forms = [_gate(task, data, held.errors, data.train, data.validation)]
-    enough = data.train.stop >= LEAST_ROWS
+    enough = data.train.stop >= LEAST_ROWS and "imitation" in task.training.gate_forms
     if enough and task.kind != "regression" and forms[0].estimator is not None:
         forms += _imitating(task, data, held, [choice.model, *held.models], choice.calibration)
     made = [one for one in forms if one.estimator is not None]

@@ -16,6 +16,7 @@ from streams.training.search_policy import Search
 
 WeakUse = Literal["never", "where_missing"]
 TruthsOf = Literal["all", "answered", "labelled"]
+GateForm = Literal["errors", "imitation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,10 @@ class Training:
     gate_must_pay: a gate is deployed only where it costs less than the inference that it spares
         (`streams.training.gating.deployed`). False where what is held back is worth more than the
         time of a model: where people answer it, or a wrong answer is dear.
+    gate_forms: which forms of a gate are tried: ``errors``, a model of the errors made on rows that
+        were not learned from; ``imitation``, a network that follows the model and a committee of
+        it. The network finds more errors on some data; it is tried from 50,000 training rows on,
+        and takes a minute and more to fit.
     """
 
     weak_labels: WeakUse = "never"
@@ -51,6 +56,7 @@ class Training:
     checks: DataChecks = field(default_factory=DataChecks)
     calibration: Calibration = field(default_factory=Calibration)
     gate_must_pay: bool = True
+    gate_forms: Sequence[GateForm] = ("errors", "imitation")
 
     def problems(
         self, follows_signals: bool, exploration: float, candidates: Mapping[str, Any]
@@ -60,6 +66,10 @@ class Training:
         yield from self.search.problems(candidates)
         yield from self.checks.problems()
         yield from self.calibration.problems()
+        if isinstance(self.gate_forms, str) or not set(self.gate_forms) <= set(get_args(GateForm)):
+            yield f"training: gate_forms {self.gate_forms!r} is a list of {_either(GateForm)}"
+        elif "errors" not in self.gate_forms:
+            yield "training: gate_forms has the form errors: with few rows no other can be fitted"
         if self.weak_labels not in get_args(WeakUse):
             yield f"training: weak_labels {self.weak_labels!r} is {_either(WeakUse)}"
         elif self.weak_labels != "never" and not follows_signals:

@@ -121,3 +121,10 @@ def test_a_bundle_with_an_imitating_gate_gives_the_same_scores(
 def test_too_few_rows_are_not_imitated() -> None:
     contents = train(TUMOUR, ring(400), "event-1").contents
     assert contents.gate_metrics.get("form", "errors") == "errors"
+
+
+def test_a_form_that_the_task_does_not_name_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gating, "LEAST_ROWS", 500)
+    training = Training(gate_must_pay=False, gate_forms=["errors"])
+    contents = train(tumour_task(training=training), ring(800), "event-1").contents
+    assert list(contents.gate_metrics.get("forms", {"errors": 0.0})) == ["errors"]

@@ -138,6 +138,8 @@ def test_rows_of_one_weight_say_as_much_as_they_are() -> None:
         ({"weak_labels": "always"}, "weak_labels 'always' is 'never' or 'where_missing'"),
         ({"truths_of": "some"}, "truths_of 'some' is 'all' or 'answered' or 'labelled'"),
         ({"clip": 0.5}, "clip 0.5 is a number, 1 or more"),
+        ({"gate_forms": ["trees"]}, "gate_forms .* is a list of 'errors' or 'imitation'"),
+        ({"gate_forms": ["imitation"]}, "gate_forms has the form errors"),
         ({"truths_of": "answered", "clip": 10}, r"clip 10 is less than 1 / exploration \(50\)"),
     ],
 )
