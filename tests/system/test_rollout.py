@@ -21,8 +21,6 @@ pytestmark = pytest.mark.system
 
 START = 1_710_000_000_000
 BLOCK = 200
-MOST_BLOCKS = 40
-"""Ten times what each of the decisions below needs: their differences are that wide."""
 
 
 @pytest.fixture
@@ -51,13 +49,15 @@ class Traffic:
         wait_for(lambda: len(self.bench.read("outcomes")) == self.sent, "the block's outcomes")
 
     def until(self, there: Callable[[], Any], what: str) -> Any:
-        """Traffic until something is decided."""
-        for _ in range(MOST_BLOCKS):
-            found = there()
-            if found:
-                return found
-            self.block()
-        raise AssertionError(f"not within {self.sent} outcomes: {what}")
+        """Traffic until something is decided: stages may be blocks behind, a shadow not loaded."""
+
+        def found() -> Any:
+            decided = there()
+            if not decided:
+                self.block()
+            return decided
+
+        return wait_for(found, what)
 
 
 def version(bench: Bench, seed: int, wrong: float) -> tuple[str, str]:
