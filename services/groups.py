@@ -3,7 +3,9 @@
 `AdminClient.list_consumer_group_offsets` would be the obvious call. While a broker starts, or is
 too busy to keep its place, its answer may be "not the coordinator", and librdkafka then reads a
 null pointer: the process ends by SIGSEGV (confluentinc/librdkafka#5040, seen here with 2.12.1). A
-consumer that never joins asks the same and survives that answer.
+consumer that never joins asks the same and survives that answer. Nor is any other question of a
+process that lives on put by an admin client: one that a dying broker leaves unanswered could end it
+by an assertion (`eonce->refcnt > 0`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ Place = tuple[str, int]
 """A topic and a partition of it."""
 
 
-def places_of(client: AdminClient, task: str, timeout_s: float) -> list[Place]:
+def places_of(client: AdminClient | Consumer, task: str, timeout_s: float) -> list[Place]:
     """Return every partition of a task's topics. Raises KafkaException without an answer."""
     topics = client.list_topics(timeout=timeout_s).topics
     return [
@@ -34,7 +36,13 @@ class GroupOffsets:
 
     def __init__(self, librdkafka: Mapping[str, Any], group: str) -> None:
         self._consumer = Consumer(
-            {"log_level": 0, **librdkafka, "group.id": group, "enable.auto.commit": False}
+            {
+                "log_level": 0,
+                **librdkafka,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
         )
 
     def committed(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:
@@ -47,6 +55,19 @@ class GroupOffsets:
             return {}
         answers = self._consumer.committed(asked, timeout=timeout_s)
         return {(one.topic, one.partition): one.offset for one in answers if one.offset >= 0}
+
+    def behind(self, task: str, timeout_s: float) -> int:
+        """Return how many records of a task's topics the group has yet to commit.
+
+        Of partitions that it has committed something of; markers of transactions count, which are
+        few. Raises KafkaException where the broker does not answer in time.
+        """
+        done = self.committed(places_of(self._consumer, task, timeout_s), timeout_s)
+        ends = (
+            self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=timeout_s)[1]
+            for place in done
+        )
+        return sum(max(0, end - offset) for end, offset in zip(ends, done.values(), strict=True))
 
     def close(self) -> None:
         """Let go of the connections."""

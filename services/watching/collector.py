@@ -11,10 +11,8 @@ from typing import Any
 
 import psutil
 import structlog
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from services.groups import GroupOffsets, places_of
+from services.groups import GroupOffsets
 from services.supervisor import read_run_state
 from services.watching.figures import Figures, Look, between, parse
 
@@ -109,7 +107,6 @@ class Lags:
     included, which are few."""
 
     def __init__(self, kafka: Mapping[str, Any], task: str, groups: Mapping[str, str]) -> None:
-        self._client = AdminClient({**kafka, "log_level": 0})
         self._task = task
         self._groups = {process: GroupOffsets(kafka, group) for process, group in groups.items()}
 
@@ -119,19 +116,7 @@ class Lags:
         if group is None:
             return None
         try:
-            places = places_of(self._client, self._task, BROKER_S)
-            committed = group.committed(places, BROKER_S)
-            ends = self._client.list_offsets(
-                {TopicPartition(*place): OffsetSpec.latest() for place in committed},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=BROKER_S,
-            )
-            gaps = (
-                int(end.result().offset) - committed[where.topic, where.partition]
-                for where, end in ends.items()
-            )
-            lag: int = sum(max(0, gap) for gap in gaps)
-            return lag
+            return group.behind(self._task, BROKER_S)
         except Exception as error:  # of many kinds, and no reason to end: a figure is missing
             log.debug("lag not known", process=process, error=str(error)[:200])
             return None
