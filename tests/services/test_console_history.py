@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,19 +120,18 @@ def test_a_shadow_is_measured_on_the_requests_that_both_answered(
     given, shadow = (np.clip(truth * 0.3 + draw.random(n) * w, 0, 1) for w in (0.6, 0.9))
     days = draw.integers(0, 3, n)
     statuses = np.where(draw.random(n) < 0.1, "deferred", "answered")
+    names = ["_partition", "_offset", "request_id", "event_time", "status", "version"]
+    names += ["answer", "probability"]
+    outcomes, shadows = [], []
     for i in range(n):
-        at = int(days[i]) * DAY_MS + i
-        writer.command(
-            f"INSERT INTO {contract.task}.outcomes (_partition, _offset, request_id, event_time, "
-            "status, version, answer, probability, truth, label) VALUES "
-            f"(0, {i}, 'r{i}', {at / 1000}, '{statuses[i]}', 'v2', {given[i] >= 0.5}, {given[i]}, "
-            f"{truth[i]}, 'true')"
-        )
-        writer.command(
-            f"INSERT INTO {contract.task}.shadows (_partition, _offset, request_id, event_time, "
-            "status, version, answer, probability) VALUES "
-            f"(0, {i}, 'r{i}', {at / 1000}, 'answered', 'v1', {shadow[i] >= 0.5}, {shadow[i]})"
-        )
+        at = datetime.fromtimestamp((int(days[i]) * DAY_MS + i) / 1000, UTC)
+        row = [0, i, f"r{i}", at]
+        answered = [bool(given[i] >= 0.5), float(given[i]), bool(truth[i]), "true"]
+        outcomes.append([*row, str(statuses[i]), "v2", *answered])
+        shadows.append([*row, "answered", "v1", bool(shadow[i] >= 0.5), float(shadow[i])])
+    database = contract.task
+    writer.insert("outcomes", outcomes, column_names=[*names, "truth", "label"], database=database)
+    writer.insert("shadows", shadows, column_names=names, database=database)
     rows = json.loads(asyncio.run(history.beside("tumbling_1d")))["rows"]
     assert [row["window_start"] // DAY_MS for row in rows] == [2, 1, 0]
     for row in rows:

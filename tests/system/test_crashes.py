@@ -27,6 +27,8 @@ signal.pause()
 """
 
 
+@pytest.mark.expect_end("worker|year -146136543", why="that is what is tested")
+@pytest.mark.expect_error("year -146136543|crash loop", why="likewise")
 def test_a_crash_loop_is_told_where_people_look(tmp_path: Path, broker: RunningBroker) -> None:
     home, broken = tmp_path / "home", tmp_path / "broken"
     alerting = Alerting(home, broker, "")
