@@ -14,31 +14,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import KafkaException, Message
 
 from schemas.topics import BY_NAME
 from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.frontier import Frontier, Limit
+from services.demo.tail import Tail
 from streams.roles import ModelRecord, Roles, fold
 from streams.task import Task
-
-TIMEOUT_S = 30.0
-"""Longest wait for the broker at the start."""
-
-WAIT_S = 0.1
-"""Longest wait for a record before the thread sees that it is to end."""
 
 STALLED_S = 5.0
 """After so long without any truth that came through, those that the worker has read and that have
@@ -51,13 +38,13 @@ class LoopError(RuntimeError):
     """The loop cannot be followed; the message says why."""
 
 
-class Following:
+class Following(Tail):
     """Knows how far the loop is behind the replay; its methods are thread-safe."""
 
     def __init__(
         self, task: Task, contract: Contract, librdkafka: Mapping[str, Any], home: Path
     ) -> None:
-        self._librdkafka = dict(librdkafka)
+        super().__init__("loop", librdkafka, fetch_wait_ms=20)
         self._outcomes = BY_NAME["outcomes"].topic(task.name)
         self._partitions = task.partitions
         take: dict[str, Callable[[Sequence[Message]], None]] = {
@@ -76,9 +63,7 @@ class Following:
         self._frontier = Frontier()
         self._lock = threading.Lock()
         self._moved = threading.Event()
-        self._over = threading.Event()
-        self._ready = threading.Event()
-        self._failure: BaseException | None = None
+        self._moved_at = time.monotonic()
         self._newest_ms = 0
         self._roles = Roles()
 
@@ -93,8 +78,8 @@ class Following:
 
         LoopError if the topics cannot be followed.
         """
-        if self._failure is not None:
-            raise LoopError(f"the loop cannot be followed: {self._failure}") from self._failure
+        if self.failure is not None:
+            raise LoopError(f"the loop cannot be followed: {self.failure}") from self.failure
         with self._lock:
             return self._frontier.limit(next_truth_ms)
 
@@ -108,90 +93,34 @@ class Following:
         self._moved.wait(timeout_s)
         self._moved.clear()
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
-        self._thread.start()
-        if not self._ready.wait(TIMEOUT_S):
-            self._over.set()
-            raise LoopError(f"the broker did not say within {TIMEOUT_S:g} s where the topics end")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        consumer = Consumer(
-            {
-                "log_level": 0,
-                **self._librdkafka,
-                "group.id": "weir-loop",  # librdkafka wants one; assign() never joins it
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 20,
-                "fetch.error.backoff.ms": 50,
-            }
-        )
-        try:
-            consumer.assign(self._starts(consumer))
-            self._ready.set()
-            moved_at = time.monotonic()
-            while not self._over.is_set():
-                # poll() returns with the first message; consume(n) would wait for n of them.
-                first = consumer.poll(WAIT_S)
-                if first is not None:
-                    before = self._frontier.on_the_way
-                    self._taken([first, *consumer.consume(5_000, 0)])
-                    self._moved.set()
-                    if self._frontier.on_the_way < before:
-                        moved_at = time.monotonic()
-                if not self._frontier.on_the_way:
-                    moved_at = time.monotonic()
-                elif time.monotonic() - moved_at > STALLED_S:
-                    self._give_up()
-                    moved_at = time.monotonic()
-        except Exception as error:
-            self._failure = error
-        finally:
-            self._ready.set()
-            consumer.close()
-
-    def _starts(self, consumer: Consumer) -> list[TopicPartition]:
+    def _places(self) -> Mapping[tuple[str, int], bool]:
         """Outcomes and features from now on; of the few others all, for what waits from before."""
-        starts = []
-        deadline = time.monotonic() + TIMEOUT_S
+        places = {}
         for topic in self._take:
             name = topic.rpartition(".")[2]
             for number in range(self._partitions if BY_NAME[name].partitioned else 1):
-                where = TopicPartition(topic, number, OFFSET_BEGINNING)
-                while name in ("outcomes", "features") and not self._over.is_set():
-                    try:
-                        where.offset = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)[1]
-                        break
-                    except KafkaException:  # such as a topic that was just made: no leader yet
-                        if time.monotonic() > deadline:
-                            raise
-                        self._over.wait(0.1)
-                starts.append(where)
-        return starts
+                places[topic, number] = name not in ("outcomes", "features")
+        return places
 
-    def _taken(self, messages: Sequence[Message]) -> None:
+    def _taken(self, messages: Sequence[Message], at: float) -> None:
         by_topic: defaultdict[str, list[Message]] = defaultdict(list)
         for message in messages:
-            error = message.error()
-            if error is None:
-                by_topic[message.topic()].append(message)
-            elif error.code() != KafkaError._PARTITION_EOF and error.fatal():
-                raise KafkaException(error)
+            by_topic[message.topic()].append(message)
         with self._lock:
+            before = self._frontier.on_the_way
             for topic, take in self._take.items():  # outcomes before the features that count them
                 if topic in by_topic:
                     take(by_topic[topic])
+            if self._frontier.on_the_way < before:
+                self._moved_at = time.monotonic()
+        self._moved.set()
+
+    def _looked(self) -> None:
+        if not self._frontier.on_the_way:
+            self._moved_at = time.monotonic()
+        elif time.monotonic() - self._moved_at > STALLED_S:
+            self._give_up()
+            self._moved_at = time.monotonic()
 
     def _take_outcomes(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -6,42 +6,32 @@ sees what any consumer of the answers would: the worker, its transaction, and th
 
 from __future__ import annotations
 
-import threading
-import time
 from array import array
 from collections import deque
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
 from schemas.topics import BY_NAME
-
-TIMEOUT_S = 30.0
-"""Longest wait for the broker at the start."""
+from services.demo.tail import Tail
 
 RECENT = 5000
 """Latencies that `recent` looks at."""
 
-WAIT_S = 0.1
-"""Longest wait for a prediction before the watch sees that it is to end."""
 
-
-class Watch:
+class Watch(Tail):
     """Measures while it is entered: ``with Watch(...) as watch``; its methods are thread-safe."""
 
     def __init__(self, task: str, partitions: int, librdkafka: Mapping[str, Any]) -> None:
+        super().__init__("watch", librdkafka, fetch_wait_ms=100)
         self._topic = BY_NAME["predictions"].topic(task)
         self._partitions = partitions
-        self._librdkafka = dict(librdkafka)
         self._waiting: dict[bytes, float] = {}
         self._all = array("d")
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._predictions = 0
-        self._over = threading.Event()
-        self._ready = threading.Event()
 
     def published(self, ids: list[bytes], at: float) -> None:
         """Requests that are being published at a time (``time.time()``)."""
@@ -65,69 +55,11 @@ class Watch:
         """The same of the last 5,000 answers."""
         return _percentiles(list(self._recent))
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
-        if not self._ready.wait(TIMEOUT_S):
-            self._over.set()
-            raise TimeoutError(
-                f"the broker did not say within {TIMEOUT_S:g} s where {self._topic} ends"
-            )
-        return self
+    def _places(self) -> Mapping[tuple[str, int], bool]:
+        return dict.fromkeys([(self._topic, n) for n in range(self._partitions)], False)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        consumer = Consumer(
-            {
-                "log_level": 0,
-                **self._librdkafka,
-                "group.id": "weir-watch",  # librdkafka wants one; assign() never joins it
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 100,
-                "fetch.error.backoff.ms": 50,
-            }
-        )
-        try:
-            consumer.assign(self._ends(consumer))
-            self._ready.set()
-            while not self._over.is_set():
-                # poll() returns with the first message; consume(n) would wait for n of them.
-                first = consumer.poll(WAIT_S)
-                if first is not None:
-                    self._seen([first, *consumer.consume(RECENT, 0)], time.time())
-        finally:
-            consumer.close()
-
-    def _ends(self, consumer: Consumer) -> list[TopicPartition]:
-        """Where the predictions end now, so that none that comes later is missed."""
-        ends = []
-        deadline = time.monotonic() + TIMEOUT_S
-        for number in range(self._partitions):
-            where = TopicPartition(self._topic, number)
-            while not self._over.is_set():
-                try:
-                    where.offset = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)[1]
-                    break
-                except KafkaException:  # such as a topic that was just made and has no leader
-                    if time.monotonic() > deadline:
-                        raise
-                    self._over.wait(0.1)
-            ends.append(where)
-        return ends
-
-    def _seen(self, messages: list[Message], at: float) -> None:
+    def _taken(self, messages: Sequence[Message], at: float) -> None:
         for message in messages:
-            if message.error() is not None:
-                continue  # the client finds its broker again by itself
             self._predictions += 1
             since = self._waiting.pop(message.key(), None)
             if since is not None:
