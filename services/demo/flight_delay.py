@@ -209,7 +209,7 @@ FlightDelay = Task(
         Trigger(
             name="hurts",
             when=Drifted(hurts=True),
-            cooldown=14 * DAY,
+            cooldown=21 * DAY,
             budget=Budget(2, 30 * DAY),
             checks=Checks(labels=2000, of_class=200),
         ),
