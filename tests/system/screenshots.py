@@ -1,7 +1,7 @@
 """The README's pictures, of a system that runs: ``python -m tests.system.screenshots [URL]``.
 
-Take them of ``weir demo`` on a machine that does nothing else, a minute or two after a
-``weir retrain``, so that two versions are to be seen.
+Take them of ``weir demo`` on a machine that does nothing else, once a second version is in service
+and the first one is its shadow.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main() -> None:
             for chart in ("throughput", "quality"):
                 canvas = page.locator(f"#chart-{chart} canvas")
                 expect(canvas).to_be_visible(timeout=WAIT_MS)
+            # What the versions in service are worth beside the shadow is asked for every ten seconds.
+            expect(page.locator("#quality-lead")).to_be_visible(timeout=WAIT_MS)
             expect(page.locator("#state-text")).to_have_text("Live", timeout=WAIT_MS)
             page.screenshot(path=FOLDER / f"{name}.png")
         browser.close()

@@ -98,7 +98,8 @@ export function draw() {
   current = { times, lines };
   plot.set([times, ...lines.map(({ values }) => times.map((t) => values.get(t)?.value ?? null))]);
   legend($("legend-quality"), [
-    ...lines.map((one) => ({ label: format.shortVersion(one.version), note: kindOf(one), color: colorOf(one.version), dash: dashOf(one) })),
+    ...lines.filter(({ estimated }) => !estimated).map((one) => ({ label: format.shortVersion(one.version), note: kindOf(one), color: colorOf(one.version), dash: dashOf(one) })),
+    ...lines.filter(({ estimated }) => estimated).slice(-1).map((one) => ({ label: "estimated before truth is known", color: colorOf(one.version), dash: dashOf(one) })),
     ...(some(lines, ({ open }) => open) ? [{ ring: true, label: "window still open" }] : []),
     ...(some(lines, ({ few }) => few) ? [{ faint: true, label: `fewer than ${OPEN_SCORED} outcomes` }] : []),
     ...(some(lines, hasBounds) ? [{ band: true, label: "95 % confidence" }] : []),
