@@ -23,7 +23,7 @@ TRUTH_AHEAD_MS = 45 * MINUTE_MS
 """How far event time may be ahead of a truth that no feature counts yet. Were every truth of March
 so late, the first model's AUC by day would be lower by 0.005."""
 
-TRAINING_AHEAD_MS = 48 * HOUR_MS
+TRAINING_AHEAD_MS = 72 * HOUR_MS
 """How far event time may be ahead of a training that is not answered yet."""
 
 
