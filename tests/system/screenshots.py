@@ -31,7 +31,7 @@ def main() -> None:
             for chart in ("throughput", "quality"):
                 canvas = page.locator(f"#chart-{chart} canvas")
                 expect(canvas).to_be_visible(timeout=WAIT_MS)
-            # What the versions in service are worth beside the shadow is asked for every ten seconds.
+            # What versions are worth beside the shadow is asked for every ten seconds.
             expect(page.locator("#quality-lead")).to_be_visible(timeout=WAIT_MS)
             expect(page.locator("#state-text")).to_have_text("Live", timeout=WAIT_MS)
             page.screenshot(path=FOLDER / f"{name}.png")
