@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -26,6 +27,9 @@ WAIT_S = 0.1
 
 AT_ONCE = 5_000
 """Most records that are taken at once."""
+
+
+log = structlog.get_logger(__name__)
 
 
 class Tail(ABC):
@@ -93,6 +97,7 @@ class Tail(ABC):
                     self._taken([m for m in messages if not _is_event(m)], time.time())
                 self._looked()
         except Exception as error:
+            log.exception("topics are not read on", reader=self._name)
             self.failure = error
         finally:
             self._ready.set()
