@@ -245,19 +245,28 @@ def test_a_second_different_truth_corrects_and_a_repeated_one_does_nothing(
     bench.flush()
     answered(bench, {"corrected"})
     truth = {"request_id": "corrected", "source": "system"}
-    for known_at, late in ((1, True), (1, True), (2, False), (1, True)):
+
+    def say(known_at: int, late: bool) -> None:
         bench.send("truth", {**truth, "known_at": EVENT_TIME + known_at, "truth": late})
+
+    def find(n: int) -> Any:
+        found = [o for o in bench.records("outcomes") if o["request_id"] == "corrected"]
+        return found if len(found) == n else None
+
+    # Truths that came before their prediction are judged together: one outcome. Once there is
+    # one, each further truth is judged by itself.
+    say(1, True)
+    bench.flush()
+    wait_for(lambda: find(1), "the outcome of the first truth")
+    for known_at, late in ((1, True), (2, False), (1, True)):
+        say(known_at, late)
     bench.send("requests", request("after-corrected"))
     bench.send(
         "truth", {"request_id": "after-corrected", "known_at": EVENT_TIME + 9, "truth": True}
     )
     bench.flush()
 
-    def find() -> Any:
-        found = [o for o in bench.records("outcomes") if o["request_id"] == "corrected"]
-        return found if len(found) == 2 else None
-
-    first, second = wait_for(find, "two outcomes of one request")
+    first, second = wait_for(lambda: find(2), "two outcomes of one request")
     assert (first["revision"], first["truth"], first["previous_truth"]) == (0, True, None)
     assert (second["revision"], second["truth"], second["previous_truth"]) == (1, False, True)
 

@@ -60,6 +60,7 @@ def swaps(worker: Worker) -> float:
 
 
 @pytest.mark.expect_error("is refused, (version|none)", why="that is what is tested")
+@pytest.mark.expect_error("no drift is looked for", why="the bundle is away for a while")
 def test_versions_are_swapped_refused_and_rolled_back(bench: Bench) -> None:
     worker = bench.worker()
     worker.wait_until_ready()
