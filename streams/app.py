@@ -203,13 +203,13 @@ def build(task: Task, settings: Settings) -> App:
     async def tell_of_windows() -> None:
         result = metrics.tick()
         if result is not None:
-            app.delivery.deliver(result)
+            app.others.deliver(result)
 
     @app.timer(1.0)
     async def tell_of_refusals() -> None:
         result = refusals.tell()
         if result is not None:
-            app.delivery.deliver(result)
+            app.others.deliver(result)
 
     @app.on_before_shutdown.connect
     async def finish(_: object, **__: object) -> None:

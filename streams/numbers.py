@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -35,3 +36,13 @@ class Numbers:
         if self._slice is not None:
             return frame.iloc[:, self._slice].to_numpy(np.float64)
         return frame[self.names].to_numpy(np.float64)
+
+
+def read_numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> Floats:
+    """Some columns of float64, (n, names), to be read only; of a frame of any layout."""
+    return _reader(tuple(frame.columns), names)(frame)
+
+
+@lru_cache(maxsize=64)
+def _reader(layout: tuple[str, ...], names: tuple[str, ...]) -> Numbers:
+    return Numbers(names, pd.DataFrame(columns=list(layout)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from streams.numbers import read_numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +42,18 @@ class Design:
     categories: Mapping[str, tuple[int, ...]]
     known: Mapping[str, tuple[int, ...]]
 
+    @cached_property
+    def _ends(self) -> tuple[Floats, Floats]:
+        """The regions' low and high ends, (numbers,) each."""
+        ends = np.array([(of.low, of.high) for of in self.numbers.values()]).reshape(-1, 2)
+        return ends[:, 0], ends[:, 1]
+
+    @cached_property
+    def _scale(self) -> tuple[Floats, Floats]:
+        """The numbers' means and standard deviations, (numbers,) each."""
+        scale = np.array([(of.mean, of.std) for of in self.numbers.values()]).reshape(-1, 2)
+        return scale[:, 0], scale[:, 1]
+
     @property
     def width(self) -> int:
         """Columns of the matrix."""
@@ -48,13 +63,13 @@ class Design:
         """(n, width): standardised numbers, clipped at the region's ends, 0 where missing; then
         whether they are missing; then one column a category."""
         made = np.zeros((len(frame), self.width))
-        for i, (name, of) in enumerate(self.numbers.items()):
-            values = frame[name].to_numpy(np.float64)
+        if self.numbers:
+            values = read_numbers(frame, tuple(self.numbers))
             missing = np.isnan(values)
-            made[:, 2 * i] = np.where(
-                missing, 0.0, (np.clip(values, of.low, of.high) - of.mean) / of.std
-            )
-            made[:, 2 * i + 1] = missing
+            (low, high), (mean, std) = self._ends, self._scale
+            scaled = (np.clip(values, low, high) - mean) / std
+            made[:, 0 : 2 * len(self.numbers) : 2] = np.where(missing, 0.0, scaled)
+            made[:, 1 : 2 * len(self.numbers) : 2] = missing
         at = 2 * len(self.numbers)
         for name, codes in self.categories.items():
             found = frame[name].cat.codes.to_numpy()
@@ -65,9 +80,10 @@ class Design:
     def outside(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
         """(n,): rows with a number beyond the region's ends or a category it never held."""
         outside = np.zeros(len(frame), bool)
-        for name, of in self.numbers.items():
-            values = frame[name].to_numpy(np.float64)
-            outside |= (values < of.low) | (values > of.high)
+        if self.numbers:
+            values = read_numbers(frame, tuple(self.numbers))
+            low, high = self._ends
+            outside |= ((values < low) | (values > high)).any(axis=1)
         for name, codes in self.known.items():
             outside |= ~np.isin(frame[name].cat.codes.to_numpy(), np.array(codes, np.int64))
         return outside

@@ -114,17 +114,22 @@ class App(faust.App):
         self.whole: set[str] = set()  # topics whose partitions come in one batch
         self._restore = restore
         self._close = close
-        self.delivery = Delivery(
-            client,
-            mode,
-            group,
-            f"{group}-{worker}",
-            self._agents_of,
-            self.patience,
-            self._is_current,
-            self._worked_on,
-            self._release,
-            self._committed,
+        # Answers commit by themselves: a transaction takes longer the more partitions it touches,
+        # and what the loop makes would be what the next answer waits for.
+        self.answers, self.others = (
+            Delivery(
+                client,
+                mode,
+                group,
+                transactional_id,
+                self._agents_of,
+                self.patience,
+                self._is_current,
+                self._worked_on,
+                self._release,
+                self._committed,
+            )
+            for transactional_id in (f"{group}-{worker}", f"{group}-{worker}-loop")
         )
         self._transport = Transport([], self)
 
@@ -139,13 +144,14 @@ class App(faust.App):
     ) -> None:
         """Declare an agent: every batch of these topics goes through `stage`.
 
-        The agent only moves batches: what it yields goes to `Delivery`, and it does not know
+        The agent only moves batches: what it yields goes to a `Delivery`, and it does not know
         how that keeps its promise.
 
         patient: nobody waits for what it makes of each record, so that its records are gathered for
         a moment (`mailbox.PATIENT`; the app's prompt topics say it themselves) and worked on in
         larger batches: a batch costs hundreds of microseconds however small it is, which the agents
-        that somebody waits for can use. All stages of a topic are patient, or none.
+        that somebody waits for can use. What patient stages make has transactions of its own. All
+        stages of a topic are patient, or none.
 
         by_partition: a batch is of one partition, as a stage with state needs. Without it a batch
         holds the records of all partitions that are at hand, and its fixed cost is paid once; it
@@ -159,6 +165,7 @@ class App(faust.App):
         for topic in names:
             self._agents_of[topic] = self._agents_of.get(topic, 0) + 1
         channel = self.topic(*names, schema=BatchSchema(), acks=False)
+        delivery = self.others if patient else self.answers
 
         async def agent(batches: Any) -> AsyncIterator[Result]:
             async for batch in batches:
@@ -167,7 +174,7 @@ class App(faust.App):
                     yield self._run_stage(name, stage, batch)
 
         agent.__name__ = agent.__qualname__ = name
-        self.agent(channel, name=name, sink=[self.delivery.deliver])(agent)
+        self.agent(channel, name=name, sink=[delivery.deliver])(agent)
 
     @staticmethod
     def _run_stage(name: str, stage: Stage, batch: RecordBatch) -> Result:
@@ -225,6 +232,11 @@ class App(faust.App):
         """Close the stores: their partitions go."""
         await asyncio.get_running_loop().run_in_executor(None, self._close)
 
+    async def quiet(self) -> None:
+        """Wait until nothing waits for a commit and none is under way."""
+        for delivery in (self.answers, self.others):
+            await delivery.quiet()
+
     async def drain(self) -> None:
         """Finish what is under way: take no more records, commit what the agents made."""
         await self.consumer.stop_fetching()
@@ -232,4 +244,4 @@ class App(faust.App):
         while self.consumer.outstanding and self.loop.time() < deadline:
             # Agents run between two looks; what they made commits meanwhile.
             await asyncio.sleep(0.01)
-            await self.delivery.quiet()
+            await self.quiet()

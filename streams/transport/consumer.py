@@ -73,7 +73,8 @@ class Consumer(base.Consumer):
         """Connect; the group is joined at `subscribe`."""
         self._event_loop = asyncio.get_running_loop()
         self.client = Client(self.app.client_config, logger=log)
-        await self.app.delivery.start(self.client)
+        for delivery in (self.app.answers, self.app.others):
+            await delivery.start(self.client)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics."""
@@ -98,7 +99,8 @@ class Consumer(base.Consumer):
     async def on_stop(self) -> None:
         """Leave: a member with a name of its own keeps its partitions until it is back."""
         await self.stop_fetching()
-        await self.app.delivery.stop()
+        for delivery in (self.app.answers, self.app.others):
+            await delivery.stop()
         if self.client is not None:
             await asyncio.to_thread(self.client.close)
 
@@ -190,7 +192,7 @@ class Consumer(base.Consumer):
                     self._moved_at = time.monotonic()
                 self._records += len(batch)
                 self._bytes += batch.size
-            news |= self._mailbox.put(batch, lambda: self.app.delivery.committing_since)
+            news |= self._mailbox.put(batch, lambda: self.app.answers.committing_since)
         if news:  # waking the event loop for nothing is what most of its time would go to
             self._event_loop.call_soon_threadsafe(self._arrived.set)
         if len(messages) < self.app.batch_max // 4:
@@ -235,8 +237,9 @@ class Consumer(base.Consumer):
         # committed; a batch that an agent has in hand belongs to an old generation afterwards.
         self.app.consumer_generation_id += 1
         await self.on_partitions_revoked(revoked)
-        self.app.delivery.drop()
-        await self.app.delivery.quiet()
+        for delivery in (self.app.answers, self.app.others):
+            delivery.drop()
+        await self.app.quiet()
         await self.app.close_stores()
         self._mailbox.clear()
         with self._slot:
@@ -247,7 +250,7 @@ class Consumer(base.Consumer):
         """Batches as they come; ends after `timeout` seconds without one."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
-        delivery = self.app.delivery
+        delivery = self.app.answers
         batches = self._mailbox.take(delivery.committing_since)
         if not batches:
             wait_s = min(timeout, self._mailbox.wait_s(delivery.committing_since))

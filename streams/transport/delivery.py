@@ -24,7 +24,7 @@ Mode = Literal["exactly_once", "at_least_once"]
 # Records that one transaction takes at most: a backlog then commits a few times a second, and
 # a consumer that reads committed records never waits long for a transaction's end.
 MOST_RECORDS_PER_COMMIT = 20_000
-# Results of patient topics wait for a commit that others need. So many may wait: few of the
+# Results of patient topics wait for others before they commit. So many may wait: few of the
 # consumer's places.
 MOST_WAITING = 8
 # A commit that the broker does not answer within this time ends the worker: its successor
@@ -63,8 +63,7 @@ class Delivery:
     next commit takes them all. Under no load a commit takes one batch.
 
     agents_of: how many agents read each topic; a batch is done when each has its result.
-    patience: topics whose results ride with the others' commits, and how long they wait for one
-    before they cause one of their own.
+    patience: topics whose results wait for others, and for how long, before they cause a commit.
     is_current: whether a batch is of the present assignment. The result of another may arrive when
     its partitions are gone; whoever has them now redoes it.
     worked_on: told of every batch of which all agents have a result.

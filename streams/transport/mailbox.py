@@ -17,8 +17,8 @@ class Patience:
     """For how long a topic's records wait for others, and what is made of them for a commit.
 
     gather_s: records wait so long, or until there are as many as a batch takes. linger_s: results
-    wait so long for a commit that others need before they cause one. lead_s: how much earlier than
-    others that are as long overdue its batches have their turn.
+    wait so long for others before they cause a commit. lead_s: how much earlier than others that
+    are as long overdue its batches have their turn.
     """
 
     gather_s: float
@@ -27,8 +27,7 @@ class Patience:
 
 
 # Of what nobody waits for. A human who looks at metrics does not notice a tenth of a second, and at
-# 1,000 records/s it makes batches of 25 a partition out of single ones. A commit of their own would
-# be what the next prediction waits for.
+# 1,000 records/s it makes batches of 25 a partition out of single ones.
 PATIENT = Patience(gather_s=0.1, linger_s=0.05)
 # Of a truth on its way to the features of what is served, which passes two of these. A batch costs
 # some milliseconds however small it is: a worker with four partitions could do without gathering,

@@ -51,7 +51,7 @@ def consumer() -> Any:
         consumer_generation_id=1,
         whole=set(),
         batch_max=10,
-        delivery=SimpleNamespace(committing_since=None),
+        answers=SimpleNamespace(committing_since=None),
     )
     made._mailbox = Mailbox(set(), {}, 10, lambda: 0.0)
     made._slot = threading.Condition()
