@@ -73,6 +73,7 @@ def configure_logging(process: str, level: str | int = "INFO") -> None:
             ],
         )
     )
+    handler.addFilter(_passing)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
@@ -82,6 +83,17 @@ def configure_logging(process: str, level: str | int = "INFO") -> None:
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+def _passing(record: logging.LogRecord) -> bool:
+    """Have kafka-python's errors logged as warnings, and every record logged.
+
+    It calls each lost connection an error and connects again. What does not pass by itself it
+    raises, and whoever called it logs that.
+    """
+    if record.name.partition(".")[0] == "kafka" and record.levelno >= logging.ERROR:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 @dataclass(frozen=True)

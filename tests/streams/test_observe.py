@@ -46,6 +46,21 @@ logging.getLogger("library").warning("%d retries", 2)
     assert theirs["timestamp"] >= ours["timestamp"]
 
 
+@pytest.mark.expect_error("ours", why="another logger's is one")
+def test_a_connection_that_kafka_python_makes_again_is_no_error() -> None:
+    theirs, ours = run(
+        """
+import logging
+from streams.observe import configure_logging
+configure_logging("trainer")
+logging.getLogger("kafka.net.connection").error("Connection lost: %s", "EOF")
+logging.getLogger("kafkaesque").error("ours")
+"""
+    )
+    assert (theirs["level"], theirs["event"]) == ("warning", "Connection lost: EOF")
+    assert ours["level"] == "error"
+
+
 def test_lines_below_the_level_are_dropped() -> None:
     lines = run(
         """
