@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +91,8 @@ class Measured:
     """What one system did.
 
     cpu_us, broker_us: CPU time of its processes, and of the broker for it, a request of the backlog
-    (so many seconds a million requests). resident_mb: its memory after that.
+    (so many seconds a million requests). resident_mb: its memory after that. stages_us: time of
+    each stage's work, a request, under each load: ``backlog``, or so many a second.
     """
 
     system: System
@@ -99,6 +101,7 @@ class Measured:
     broker_us: float = 0.0
     resident_mb: float = 0.0
     latency: dict[int, Latency] = field(default_factory=dict)
+    stages_us: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def measure(stage: Stage, system: System, size: Size, rates: tuple[int, ...]) -> Measured:
@@ -119,6 +122,7 @@ def measure(stage: Stage, system: System, size: Size, rates: tuple[int, ...]) ->
             _wait_until_idle(running)
             while left:
                 rate = left.pop(0)
+                before = running.stages_s()
                 latency = load.latency(rate, size.seconds)
                 measured.latency[rate] = latency
                 say(f"  {rate:,}/s: p50 {latency.p50:.1f} p99 {latency.p99:.1f} ms")
@@ -126,6 +130,7 @@ def measure(stage: Stage, system: System, size: Size, rates: tuple[int, ...]) ->
                 if latency.answered < latency.offered:
                     break
                 _wait_until_idle(running)
+                measured.stages_us[f"{rate:,}/s"] = _stages_us(running, before, latency.offered)
             load.close()
     return measured
 
@@ -157,18 +162,25 @@ def warm_up(stage: Stage, most_s: float) -> None:
 
 
 def _backlog(stage: Stage, load: Load, running: Running, measured: Measured, n: int) -> None:
-    before, broker_before = running.cpu_s(), stage.broker_cpu_s()
+    before, broker_before, stages = running.cpu_s(), stage.broker_cpu_s(), running.stages_s()
     measured.backlog = load.backlog(n)
     running.check()
     _wait_until_idle(running)
     measured.cpu_us = (running.cpu_s() - before) / n * 1e6
     measured.broker_us = (stage.broker_cpu_s() - broker_before) / n * 1e6
     measured.resident_mb = running.resident_mb()
+    measured.stages_us["backlog"] = _stages_us(running, stages, n)
     backlog = measured.backlog
     say(
         f"  backlog of {n:,}: {backlog.rate:,.0f} records/s, all in {backlog.seconds:.1f} s, "
         f"CPU {measured.cpu_us:.0f} µs/record, {backlog.duplicates} duplicates"
     )
+
+
+def _stages_us(running: Running, before: Counter[str], n: int) -> dict[str, float]:
+    """What each stage's work took since then, µs a request."""
+    spent = running.stages_s() - before
+    return {stage: round(seconds / n * 1e6, 2) for stage, seconds in spent.most_common()}
 
 
 def _wait_until_idle(running: Running, timeout_s: float = 60.0) -> None:
@@ -249,6 +261,9 @@ def as_json(
             if m.latency
         },
         "workers": {n: value for n, value in workers.items() if value is not None},
+        "stages_us": {
+            name: m.stages_us for name, m in by_name.items() if any(m.stages_us.values())
+        },
         **join,
         **({"sink": asdict(sunk)} if sunk is not None else {}),
     }

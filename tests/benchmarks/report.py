@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,19 @@ def _of_sink(sunk: dict[str, Any]) -> list[tuple[str, float, str, bool]]:
     return found
 
 
+def stages(results: list[Measured]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of what each stage of the first system that has any takes of the time."""
+    found = next((m.stages_us for m in results if any(m.stages_us.values())), {})
+    names = sorted({name for one in found.values() for name in one}, key=_most(found))
+    cells = [[name, *(f"{one.get(name, 0):,.1f}" for one in found.values())] for name in names]
+    cells.append(["all", *(f"{sum(one.values()):,.1f}" for one in found.values())])
+    return ["stage, µs a request", *found], cells if found else []
+
+
+def _most(found: dict[str, dict[str, float]]) -> Callable[[str], float]:
+    return lambda name: -max(one.get(name, 0.0) for one in found.values())
+
+
 def show(results: list[Measured], facts: dict[str, Any], figures: dict[str, Any]) -> None:
     """The tables, on stdout."""
     console = Console(highlight=False, markup=False, emoji=False)
@@ -134,6 +148,9 @@ def show(results: list[Measured], facts: dict[str, Any], figures: dict[str, Any]
     titles, cells = rows(results)
     console.print(_table(titles, cells, left=2))
     console.print(_table(["aim", "found", "wanted", "met"], aims(figures), left=1))
+    titles, cells = stages(results)
+    if cells:
+        console.print(_table(titles, cells, left=1))
     console.print(f"Load average before: {facts['load_average']}.")
 
 
@@ -175,6 +192,7 @@ def write(
             "",
             *markdown(["aim", "found", "wanted", "met"], aims(figures), left=1),
             "",
+            *_stages_lines(results),
             f"![Records per second, and latency]({image.relative_to(page.parent)})",
             "",
             "```json",
@@ -183,6 +201,18 @@ def write(
         ]
     )
     put(page, "bench", text)
+
+
+def _stages_lines(results: list[Measured]) -> list[str]:
+    titles, cells = stages(results)
+    if not cells:
+        return []
+    says = (
+        "What each stage's work takes of the worker's event loop, a request (Weir, complete, "
+        "exactly once; no truths are sent). Serving is what an answer needs; the others are the "
+        "loop's."
+    )
+    return [says, "", *markdown(titles, cells, left=1), ""]
 
 
 def put(page: Path, name: str, text: str) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import joblib
 import psutil
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.codec import Codec
 from services import contract as contracts
@@ -77,18 +79,31 @@ class System:
 
 @dataclass
 class Running:
-    """A system that is up: its topics and processes."""
+    """A system that is up: its topics and processes; of Weir's workers the ports of their health
+    pages."""
 
     requests: str
     predictions: str
     codec: Codec
     partitions: int
     children: list[Child] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
 
     def cpu_s(self) -> float:
         """CPU seconds of its processes so far."""
         times = [psutil.Process(child.pid).cpu_times() for child in self.children]
         return float(sum(t.user + t.system for t in times))
+
+    def stages_s(self) -> Counter[str]:
+        """Seconds of work of each stage so far, by its own count; nothing of a peer."""
+        found: Counter[str] = Counter()
+        for port in self.ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+                for family in text_string_to_metric_families(page.read().decode()):
+                    for sample in family.samples:
+                        if sample.name == "weir_stage_seconds_sum":
+                            found[sample.labels["stage"]] += sample.value
+        return found
 
     def resident_mb(self) -> float:
         """Memory of its processes now."""
@@ -211,9 +226,8 @@ class Stage:
         running = Running(
             f"{name}.requests", f"{name}.predictions", codecs(task)["request"], system.partitions
         )
-        ports = []
         for worker in range(system.workers):
-            ports.append(free_port())
+            running.ports.append(free_port())
             env = {
                 **ONE_THREAD,
                 "WEIR_HOME": str(home),
@@ -221,14 +235,14 @@ class Stage:
                 "WEIR_BENCH_TASK": name,
                 "WEIR_BENCH_PARTITIONS": str(system.partitions),
                 "WEIR_BOOTSTRAP": self.bootstrap,
-                "WEIR_HEALTH_PORT": str(ports[-1]),
+                "WEIR_HEALTH_PORT": str(running.ports[-1]),
                 "WEIR_SIGNING_KEY": KEY.decode(),
                 "WEIR_WORKER": str(worker),
                 "WEIR_DELIVERY": system.delivery.replace(" ", "_"),
             }
             argv = [sys.executable, "-m", system.module]
             running.children.append(Child(argv, env, self.folder / f"{name}-{worker}.log"))
-        _wait_until_shared(running, ports)
+        _wait_until_shared(running)
         return running
 
     def _put_in_service(self, task: Task, home: Path, number: int) -> None:
@@ -264,12 +278,12 @@ class Stage:
             future.result(30)
 
 
-def _wait_until_shared(running: Running, ports: list[int]) -> None:
+def _wait_until_shared(running: Running) -> None:
     """Wait until all workers serve a version and each has its share of the partitions."""
     deadline = time.monotonic() + 90
     while True:
         running.check()
-        states = [_health(port) for port in ports]
+        states = [_health(port) for port in running.ports]
         if all(s and s.get("version") and s.get("partitions") for s in states):
             return
         if time.monotonic() > deadline:
