@@ -104,8 +104,9 @@ def _nullable_record(cursor: Cursor, record: Field, form: Form) -> Iterator[Colu
     yield Column(present)
     rows = np.flatnonzero(present)
     some = cursor.at(rows)
-    # An empty cursor has nothing to read, but every leaf still needs its column.
-    inner: Iterator[Column | None] = iter(_record(some, record, form)) if len(rows) else iter(())
+    # An empty cursor has nothing to read, but every leaf still needs its column. Read to the end:
+    # a record within this one moves the position after its last column.
+    inner: Iterator[Column] = iter(list(_record(some, record, form)) if len(rows) else ())
     for leaf in list(record.leaves())[1:]:
         values, valid = form.nulls(leaf, len(cursor)), np.zeros(len(cursor), np.bool_)
         column = next(inner, None)

@@ -9,10 +9,12 @@ from unittest.mock import patch
 import fastavro
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.avro_columns import RecordDecoder, RecordEncoder
+from schemas.columnar.batch_read import BatchReader
+from schemas.columnar.types import plan
 from tests.schemas.columnar_strategies import batches, read, records_of, same, schemas, write
 
 LOOSE = settings(
@@ -41,6 +43,27 @@ def test_what_fastavro_wrote_decodes_to_the_same_values(small: int, batch: Any) 
     assert decoded.ok.tolist() == [True] * len(records)
     expected = [read(schema, body) for body in bodies]
     assert same(records_of(schema, decoded.columns, len(records)), expected)
+
+
+@given(batches())
+@LOOSE
+def test_no_record_that_fastavro_wrote_is_left_to_the_scalar_reader(batch: Any) -> None:
+    schema, records = batch
+    assume(records)
+    _, odd = BatchReader(plan(schema)).read([write(schema, record) for record in records])
+    assert odd.tolist() == []
+
+
+def test_a_nullable_record_at_the_end_of_another_is_read_to_its_end() -> None:
+    """The reader once stayed in front of it: its position moved after the last column only."""
+
+    def within(name: str, field: Any) -> dict[str, Any]:
+        return {"type": "record", "name": name, "fields": [{"name": "f", "type": field}]}
+
+    schema = within("A", ["null", within("B", ["null", within("C", ["null", "double"])])])
+    records = [{"f": None}, {"f": {"f": None}}, {"f": {"f": {"f": None}}}, {"f": {"f": {"f": 1.0}}}]
+    _, odd = BatchReader(plan(schema)).read([write(schema, record) for record in records])
+    assert odd.tolist() == []
 
 
 @WAYS
