@@ -383,7 +383,8 @@ def test_the_first_version_is_marked_though_it_began_before_the_axis(
     page.add_init_script(NOTE_TEXTS)
     page.goto(filled.console.url)
     expect(page.locator("#legend-quality li")).to_have_count(3)
-    page.wait_for_function("window.texts.has('▾ v2')")
+    # Not `page.wait_for_function`: it looks again by way of eval, which the page forbids.
+    wait_until(lambda: page.evaluate("window.texts.has('▾ v2')"), "the second version's mark")
     left, inner = page.evaluate("[window.texts.get('▾ v1'), window.texts.get('▾ v2')]")
     assert left is not None, "the first version has no mark"
     assert 0 < left < inner
