@@ -74,6 +74,7 @@ class Rollouts:
         self._task = task
         self._policy = task.rollout
         self._roles = Roles()
+        self._led: list[str] = []
         self._waiting: list[str] = []
         self._number = 0
         self._now: int | None = None
@@ -101,6 +102,7 @@ class Rollouts:
         kept = [r for v, r in self._roles.records.items() if v not in gone]
         return {
             "models": [record.record() for record in kept],
+            "led": self._led,
             "waiting": self._waiting,
             "number": self._number,
             "now": self._now,
@@ -113,6 +115,8 @@ class Rollouts:
         found = cls(task)
         if state:
             found._roles = fold(ModelRecord.of(record) for record in state["models"])
+            champions = [r.version for r in found._roles.records.values() if r.role == "champion"]
+            found._led = list(state.get("led", champions))
             found._waiting = list(state["waiting"])
             found._number, found._now = state["number"], state["now"]
             one = state["experiment"]
@@ -120,14 +124,21 @@ class Rollouts:
         return found
 
     def models(self, records: Iterable[ModelRecord]) -> list[Decision]:
-        """Take records of the models topic, in its order."""
+        """Take records of the models topic, in its order; not those that follow from a decision,
+        which hold already."""
         decisions: list[Decision] = []
         for record in records:
             before = self._roles
             known = before.records.get(record.version)
             self._roles = fold([record], before)
-            if record.changed_by == BY_ROLLOUT:
-                continue  # our own, which is done already
+            of_before = record.changed_by == BY_ROLLOUT  # the state that decided it is lost
+            if not of_before or record.role in ("champion", "rejected"):
+                self._leads(record.version, record.role)
+            if record.role != "champion":
+                why = f"{record.version} is {record.role}: {record.reason}"
+                decisions += self._succeeded(record.version, before, why, record.changed_by)
+            if of_before:
+                continue
             if record.by_hand:
                 decisions += self._by_hand(record, before)
             elif self._enters(record):
@@ -140,6 +151,40 @@ class Rollouts:
                 decisions += self._end(why, record.changed_by, record.version)
             decisions += self._next()
         return decisions
+
+    def deleted(self, version: str) -> list[Decision]:
+        """Take that an operator deleted a version."""
+        before, why = self._roles, f"{version} is deleted"
+        self._roles = before.after(version, None)
+        self._leads(version, "none")
+        decisions = self._succeeded(version, before, why, "")
+        if self._takes_part(version):
+            decisions += self._end(why, "", version)
+        return decisions + self._next()
+
+    def _leads(self, version: str, role: Role) -> None:
+        """Remember, in order, who has been champion and may be again, whatever a rollout let it do
+        since."""
+        self._led = [one for one in self._led if one != version]
+        if role == "champion":
+            self._led.append(version)
+
+    def _succeeded(self, version: str, before: Roles, why: str, by: str) -> list[Decision]:
+        """Where others take the champion away and put none in its place, the one before it answers
+        again, also where a rollout had moved that one; and what ran with them is over."""
+        if before.champion is None or before.champion.version != version:
+            return []
+        decisions: list[Decision] = []
+        led = [one for one in self._led if one in self._roles.records]
+        now = self._roles.champion
+        if led and (now is None or now.version != led[-1]):
+            experiment = self.experiment or self._experiment("watch", led[-1], [version])
+            moves = [self._move(led[-1], "champion")]
+            reason = f"{led[-1]} answers again: {why}"
+            decisions.append(
+                self._decision("rolled-back", version, reason, _rule(by), moves, experiment, by=by)
+            )
+        return decisions + (self._end(why, by, version) if self._takes_part(version) else [])
 
     def _takes_part(self, version: str) -> bool:
         return self.experiment is not None and version in self.experiment.members
@@ -354,7 +399,7 @@ class Rollouts:
             "ended",
             experiment.challengers[0],
             f"the experiment ends: {why}",
-            "policy" if by in ("", BY_TRAINER, BY_LEARNER) else "hand",
+            _rule(by),
             moves,
             experiment,
             None,
@@ -397,6 +442,8 @@ class Rollouts:
         if replaces is not None:
             now = replace(now, replaces=replaces)
         self._roles = fold([now], self._roles)
+        if role in ("champion", "rejected"):
+            self._leads(version, role)
         return Move(version, before, role, share, experiment, replaces)
 
     def _decision(
@@ -439,6 +486,11 @@ class Rollouts:
             if estimate.n
         ]
         return {"stage": experiment.stage, "shares": experiment.shares, "estimates": looked_at}
+
+
+def _rule(by: str) -> Rule:
+    """By which rule an experiment ends that ends because of somebody's record."""
+    return "policy" if by in ("", BY_TRAINER, BY_LEARNER) else "hand"
 
 
 def _plain(estimate: Estimate) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from schemas.codec import Codec
 from schemas.registry import header
 from streams.store import Stores
-from streams.transport.batch import Output, RecordBatch, Result
+from streams.transport.batch import Headers, Output, RecordBatch, Result
 from tests.streams.tasks import START, batch_of, by_topic
 
 UNREADABLE = ("undecodable", "empty")
@@ -32,6 +32,7 @@ class Row:
     key: bytes | None = None
     at: int = START
     good: bool = True
+    headers: Headers = field(default_factory=list, hash=False)
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Play:
             first=first,
             partition=step.partition,
             keys=[row.key for row in step.rows],
+            headers={i: row.headers for i, row in enumerate(step.rows) if row.headers},
             timestamps=[row.at for row in step.rows],
         )
         made = list(self.take(batch))

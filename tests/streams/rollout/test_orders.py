@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import cycle
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.codecs import codecs
@@ -22,7 +24,7 @@ from streams.rollout.sums import About, Sums
 from streams.rollouts import RolloutStage
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch
-from tests.streams.orders import Fed, Play, Row, Step, histories, without_restarts
+from tests.streams.orders import RESTART, Fed, Play, Row, Step, histories, without_restarts
 from tests.streams.rollout.world import record, rollout_task
 from tests.streams.tasks import DAY_MS, START, by_topic, task_of
 
@@ -92,21 +94,34 @@ outcomes = st.builds(
     Outcomes, st.sampled_from([-0.3, 0.0, 0.3]), st.sampled_from([1, 60, 400]), days
 )
 FIRST = Fed("models", (model("v1", "champion", BY_TRAINER),))
-TOPICS = {"models": models, "comparisons": st.builds(compared, sums, days)}
+deleted = st.sampled_from(VERSIONS).map(lambda version: Row(None, version.encode()))
+TOPICS = {
+    "models": st.integers(0, 9).flatmap(lambda n: deleted if n == 0 else models),
+    "comparisons": st.builds(compared, sums, days),
+}
 lives = st.builds(
     lambda begin, rest: [*begin, *rest],
     st.sampled_from([(), (FIRST,)]),
-    histories(TOPICS, [outcomes, outcomes], together=1),
+    histories(TOPICS, [outcomes, outcomes]),
 )
 
 
 class Life:
-    """The stage with what it has committed; what it writes to ``models`` it reads again."""
+    """The stage with what it has committed; what it writes to ``models`` it reads again.
 
-    def __init__(self, declared: Task) -> None:
+    topic: the records of ``models``; at: how many of them the stage has read; others: up to where
+    there are such that others wrote; own: how many the stage wrote; roles: what they say.
+    raced: whether others write before the stage has read all.
+    """
+
+    def __init__(self, declared: Task, raced: bool = False) -> None:
         self.task = declared
         self.committed: list[bytes] = []
         self.ids: list[str] = []
+        self.topic: list[Row] = []
+        self.at = self.others = self.own = 0
+        self.roles = Roles()
+        self.raced = raced
         self.play = Play(declared.name, CODECS["dead_letter"], self.take, self.begin)
         self.draw = np.random.default_rng(0)
         self.begin()
@@ -138,25 +153,55 @@ class Life:
             assert abs(sum(running.shares.values()) - bool(running.shares)) < 1e-9
         return outputs
 
-    def live(self, history: Sequence[Step]) -> list[bytes]:
-        roles = Roles()
+    def live(
+        self, history: Sequence[Step], batches: Iterator[int] | None = None
+    ) -> tuple[list[bytes], Roles]:
+        """The decisions, and the roles as every other reader of the topic has them in the end.
+
+        batches: how many records of ``models`` are read after each step; without them all that are
+        there, so that what is decided comes before anything that others write.
+        """
         for step in history:
-            done = self.outcomes(step) if isinstance(step, Outcomes) else step
-            if done is None:
-                continue
-            made = self.play.step(done)
-            if isinstance(done, Fed) and done.topic == "models":
-                for row in done.rows:
-                    if row.good:
-                        roles = roles.told(row.key, row.value, CODECS["model"])
-            led = roles.champion is not None
-            own = by_topic(made).get("models", [])
-            for key, value, _ in own:
-                roles = roles.told(key, value, CODECS["model"])
-                assert roles.champion is not None or not led, "nobody answers"
-            if own:
-                self.play.step(Fed("models", tuple(Row(value, key) for key, value, _ in own)))
-        return self.play.of("decisions") + self.play.of("models")
+            if isinstance(step, Fed) and step.topic == "models":
+                self.write(step.rows)
+                self.read(len(self.topic) - self.at if batches is None else next(batches))
+            elif step is RESTART:
+                self.play.step(step)
+            else:
+                self.read(self.others - self.at)  # what others wrote before it
+                done = self.outcomes(step) if isinstance(step, Outcomes) else step
+                if done is not None:
+                    self.play.step(done)
+                    self.catch()
+            while batches is None and self.at < len(self.topic):
+                self.read(len(self.topic) - self.at)
+        while self.at < len(self.topic):
+            self.read(1)
+        return self.play.of("decisions"), self.roles
+
+    def write(self, rows: Sequence[Row]) -> None:
+        self.topic += rows
+        self.others = len(self.topic)
+        for row in rows:
+            with contextlib.suppress(ValueError):
+                self.roles = self.roles.told(row.key, row.value, CODECS["model"])
+
+    def read(self, n: int) -> None:
+        rows = tuple(self.topic[self.at : self.at + max(n, 0)])
+        self.at += len(rows)
+        if rows:
+            self.play.step(Fed("models", rows))
+            self.catch()
+
+    def catch(self) -> None:
+        """What the stage wrote comes behind what others have written by now."""
+        own = by_topic(self.play.outputs).get("models", [])[self.own :]
+        self.own += len(own)
+        led = self.roles.champion is not None
+        for key, value, headers in own:
+            self.topic.append(Row(value, key, headers=headers))
+            self.roles = self.roles.told(key, value, CODECS["model"])
+            assert self.roles.champion is not None or not led or self.raced, "nobody answers"
 
     def outcomes(self, step: Outcomes) -> Step:
         running = self.rollouts().experiment
@@ -180,6 +225,27 @@ class Life:
         return found
 
 
+batches = st.lists(st.integers(0, 3), min_size=1).map(cycle)
+
+
+def one_by_one(history: Sequence[Step]) -> list[Step]:
+    """In one life, each record of ``models`` read before the next one is written."""
+    steps: list[Step] = []
+    for step in without_restarts(history):
+        if isinstance(step, Fed) and step.topic == "models":
+            steps += [Fed("models", (row,)) for row in step.rows]
+        else:
+            steps.append(step)
+    return steps
+
+
+def champion(version: str, by: str = BY_TRAINER, **more: Any) -> Fed:
+    return Fed("models", (model(version, "champion", by, **more),))
+
+
+WATCHING = rollout_task("binary", strategy="blue-green", watch=DAY)
+
+
 @given(tasks, lives)
 def test_whatever_comes_first_somebody_answers_and_a_restart_changes_nothing(
     declared: Task, history: list[Step]
@@ -187,3 +253,53 @@ def test_whatever_comes_first_somebody_answers_and_a_restart_changes_nothing(
     whole, once = Life(declared), Life(declared)
     assert whole.live(history) == once.live(without_restarts(history))
     assert whole.rollouts().state() == once.rollouts().state()
+
+
+@given(tasks, lives, batches)
+@example(WATCHING, [champion("v1"), champion("v2"), champion("v1")], cycle([1, 1, 0]))
+@example(WATCHING, [champion("v1"), champion("v2", "ada"), champion("v1", "ada")], cycle([0, 0, 3]))
+def test_however_records_are_read_the_roles_are_those_of_the_topics_order(
+    declared: Task, history: list[Step], batches: Iterator[int]
+) -> None:
+    raced, serial = Life(declared, raced=True), Life(declared)
+    decisions, roles = raced.live(history, batches)
+    assert (decisions, roles) == serial.live(one_by_one(history))
+    state = raced.rollouts()
+    assert state.state() == serial.rollouts().state()
+    assert (state.roles.champion is None) == (roles.champion is None)
+    if roles.champion is not None and state.roles.champion is not None:
+        assert state.roles.champion.version == roles.champion.version
+    newest = {row.key: at for at, row in enumerate(raced.topic) if row.good or row.value is None}
+    compacted = Life(declared)
+    compacted.write([raced.topic[at] for at in sorted(newest.values())])
+    assert list(compacted.roles.records.items()) == list(roles.records.items())
+
+
+LEADS = st.builds(
+    lambda version, role, by: (version, role, by),
+    st.sampled_from(VERSIONS),
+    st.sampled_from(["champion", "champion", "champion", "archived", "rejected", None]),
+    st.sampled_from([BY_TRAINER, "ada"]),
+)
+
+
+@given(tasks, st.lists(LEADS, min_size=2, max_size=12), batches)
+@example(WATCHING, [(v, "champion", BY_TRAINER) for v in ("v1", "v2", "v1")], cycle([1, 1, 0]))
+def test_the_champion_is_the_one_that_others_made_last(
+    declared: Task, moves: list[tuple[str, Any, str]], batches: Iterator[int]
+) -> None:
+    life, said = Life(declared, raced=True), Roles()
+    for version, role, by in moves:
+        row = Row(None, version.encode())
+        if role is not None:
+            leads = said.champion
+            own = leads is not None and leads.version == version
+            before = (leads.replaces if own else leads.version) if leads else ""
+            row = model(version, role, by, replaces=before)
+        said = said.told(row.key, row.value, CODECS["model"])
+        life.write([row])
+        life.read(next(batches))
+    _, roles = life.live([])
+    assert said.champion is None or roles.champion is not None
+    if said.champion is not None and roles.champion is not None:
+        assert roles.champion.version == said.champion.version
