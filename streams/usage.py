@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.codec import Codec
 from schemas.columns import Columns
 from schemas.topics import BY_NAME
+from streams.event_time import to_number
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
 from streams.volume.counts import count
@@ -30,7 +31,7 @@ class Usage:
         source = f"{batch.topic}/{batch.partition}"
         record = {
             "source": source,
-            "newest": counts.newest,
+            "newest": to_number(counts.newest),
             "version": _champion(columns),
             "clients": counts.clients,
             "buckets": counts.buckets.tolist(),

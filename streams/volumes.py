@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
+from streams.event_time import from_number
 from streams.store import Store, Stores
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
@@ -101,9 +102,8 @@ class Volumes:
             self._version = usage["version"] or self._version
             self._detector.serve(self._version)
             at = int(batch.timestamps[position])
-            late = self._buckets.add(
-                usage["source"], usage["newest"], clients, buckets, requests, held, at
-            )
+            newest = from_number(usage["newest"])
+            late = self._buckets.add(usage["source"], newest, clients, buckets, requests, held, at)
             LATE.inc(late)
             for over in self._buckets.over(at):
                 changes += self._detector.look(*over)

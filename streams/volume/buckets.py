@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streams.event_time import from_number, latest
 from streams.volume.counts import BUCKET_MS
 
 Ints = npt.NDArray[np.int64]
 
 IDLE_MS = 20_000
-"""A partition of which nothing came for so long, by the times of the records, is not waited for: a
-jump is to be told within a minute."""
+"""A partition that told no event time for so long, by the times of the records, is not waited for:
+a jump is to be told within a minute."""
 _NONE_OVER = -1
 """What older versions wrote where no bucket was over."""
 MOST_OPEN = 100_000
@@ -30,32 +31,52 @@ class Buckets:
         self._began: int | None = None
         self._open: dict[int, dict[str, list[int]]] = {}
         self._over: int | None = None  # the last bucket that is over
+        # Of sources that have told no event time yet, by client.
+        self._untimed: dict[str, dict[str, list[int]]] = {}
 
     def add(
         self,
         source: str,
-        newest: int,
+        newest: int | None,
         clients: Sequence[str],
         buckets: Ints,
         requests: Ints,
         held: Ints,
         at_ms: int,
     ) -> int:
-        """Counts of a source, stored at ``at_ms``; returns how many requests came too late."""
+        """Counts of a source, stored at ``at_ms``; returns how many requests came too late.
+
+        newest: None where the batch tells no event time. Counts without a bucket (`Counts`) belong
+        to the time that the source had then; until it has one they wait for the first.
+        """
         if self._began is None:
             self._began = at_ms
         before = self._newest.get(source)
-        self._newest[source] = newest if before is None else max(newest, before)
-        self._heard[source] = at_ms
+        self._newest[source] = latest(newest, before)
+        if newest is not None:
+            self._heard[source] = at_ms
+        numbers = buckets.tolist()
+        now = None if before is None else before // BUCKET_MS
+        if now is None:
+            known = [number for number in numbers if from_number(number) is not None]
+            now = min(known, default=None)
+        if now is not None:
+            if self._over is not None:
+                now = max(now, self._over + 1)  # they are not late, whatever the source waits for
+            for client, (n, back) in self._untimed.pop(source, {}).items():
+                _add(self._open.setdefault(now, {}), client, n, back)
         late = 0
-        counted = zip(clients, buckets.tolist(), requests.tolist(), held.tolist(), strict=True)
-        for client, bucket, n, back in counted:
-            if self._over is not None and bucket <= self._over:
+        counted = zip(clients, numbers, requests.tolist(), held.tolist(), strict=True)
+        for client, number, n, back in counted:
+            bucket = from_number(number)
+            if bucket is None:
+                bucket = now
+            if bucket is None:
+                _add(self._untimed.setdefault(source, {}), client, n, back)
+            elif self._over is not None and bucket <= self._over:
                 late += n
-                continue
-            cell = self._open.setdefault(bucket, {}).setdefault(client, [0, 0])
-            cell[0] += n
-            cell[1] += back
+            else:
+                _add(self._open.setdefault(bucket, {}), client, n, back)
         return late
 
     def over(self, at_ms: int) -> Iterator[tuple[int, list[str], Ints, Ints]]:
@@ -82,6 +103,7 @@ class Buckets:
             "began": self._began,
             "open": [[bucket, cells] for bucket, cells in self._open.items()],
             "over": self._over,
+            "untimed": self._untimed,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -90,6 +112,7 @@ class Buckets:
         self._began, over = state["began"], state["over"]
         self._over = None if over == _NONE_OVER else over
         self._open = {bucket: cells for bucket, cells in state["open"]}
+        self._untimed = state.get("untimed", {})
 
     def _slowest(self, at_ms: int) -> int | None:
         """The event time that every source has come to that still tells of itself."""
@@ -103,3 +126,9 @@ class Buckets:
                 return None
             times.append(newest)
         return min(times, default=None)
+
+
+def _add(cells: dict[str, list[int]], client: str, n: int, back: int) -> None:
+    cell = cells.setdefault(client, [0, 0])
+    cell[0] += n
+    cell[1] += back

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codecs import codecs
+from streams.event_time import to_number
 from streams.store import Stores
 from streams.task import Volume
 from streams.transport.batch import Output, Result
@@ -139,8 +140,26 @@ def test_without_an_action_nobody_is_throttled(tmp_path: Path) -> None:
 def test_refused_requests_count_for_their_client(world: World) -> None:
     usual(world, range(60))
     for bucket in range(60, 75):
-        world.predict(bucket, *["b"] * 60, status="rejected")
+        world.predict(bucket, *["b"] * 60, status="rejected", reason="throttled: send again later")
     assert [t["action"] for t in world.records("throttles")][-1] == "dead-letter"
+
+
+@pytest.mark.parametrize("years", [-10, 0, 10])
+def test_refused_requests_count_at_the_streams_time_and_not_at_their_own(
+    world: World, years: int
+) -> None:
+    other = years * 365 * 24 * 3600 * 1000 // BUCKET_MS
+    late = LATE._value.get()
+    world.predict(0, *[None] * 3, status="rejected")  # before any time is known
+    for bucket in range(60):
+        world.predict(bucket, "a", "a", "b", None)
+        world.predict(bucket + other, None, status="rejected", reason="invalid: size is nan")
+    assert world.records("drifts") == []
+    world.predict(60 + other, *[None] * 200, status="rejected", reason="invalid: size is nan")
+    usual(world, range(60, 64))
+    (drift,) = world.records("drifts")
+    assert (drift["subject"], drift["since"]) == ("", (BEGIN + 59) * BUCKET_MS)
+    assert LATE._value.get() == late
 
 
 @pytest.mark.parametrize("every", [1, 7])
@@ -183,14 +202,14 @@ JUMPING_CODECS = codecs(JUMPING)
 NAME = Volumes(JUMPING, JUMPING_CODECS, Stores(Path()), lambda: START).stage
 
 
-def used(source: int, bucket: int, clients: dict[str, int], version: str) -> Row:
-    """Usage of one source and bucket."""
+def used(source: int, bucket: int, clients: dict[str, int], version: str, told: bool = True) -> Row:
+    """Usage of one source and bucket. told: whether it tells the time."""
     made = {
         "source": f"{JUMPING.name}.predictions/{source}",
-        "newest": (BEGIN + bucket) * BUCKET_MS,
+        "newest": to_number((BEGIN + bucket) * BUCKET_MS if told else None),
         "version": version,
         "clients": list(clients),
-        "buckets": [BEGIN + bucket] * len(clients),
+        "buckets": [BEGIN + bucket if told else to_number(None)] * len(clients),
         "requests": list(clients.values()),
         "held": [n // 2 for n in clients.values()],
     }
@@ -205,6 +224,7 @@ USED = {
         st.integers(0, 2_000),
         st.dictionaries(st.sampled_from(["", "a", "b"]), st.integers(1, 5_000)),
         st.sampled_from(["", "v1", "v2"]),
+        st.booleans(),
     )
 }
 
