@@ -127,7 +127,7 @@ class Drifts:
             found = self._look_at_requests(profile)
             if counts is not None:
                 found += self._look(counts)
-            outputs += self._told(found, profile["role"], int(batch.offsets[position]), now)
+            outputs += self._told(found, profile["role"], batch, position, now)
         FAMILIES.set(len(self._families))
         LAG.set(max(0.0, (now - int(batch.timestamps[-1])) / 1000))
         if letters:
@@ -150,10 +150,13 @@ class Drifts:
         family = self._family(counts.version, counts)
         return [] if family is None else family.update(counts)
 
-    def _told(self, found: list[Finding], role: str, offset: int, now: int) -> list[Output]:
-        """The statements of what was found at an offset. role: of the version's records there."""
+    def _told(
+        self, found: list[Finding], role: str, batch: RecordBatch, position: int, now: int
+    ) -> list[Output]:
+        """The statements of what was found at a record. role: of the version's records there."""
         if not found:
             return []
+        offset, stored = int(batch.offsets[position]), int(batch.timestamps[position])
         keys: list[bytes | None] = []
         records = []
         for finding in found:
@@ -161,7 +164,7 @@ class Drifts:
             keys.append(f"{finding.version}|{finding.kind}|{finding.subject}".encode())
             # Refused requests are those of whoever would have answered.
             as_what = role if role != "none" else "champion"
-            records.append(record(finding, self._id(finding, offset), as_what, now))
+            records.append(record(finding, self._id(finding, offset), as_what, now, stored))
         return [Output(self._drifts, keys, self._drift.write_many(records))]
 
     def _family(self, version: str, counts: Counts) -> Family | None:

@@ -321,12 +321,13 @@ def decided(findings: Sequence[Finding]) -> list[Notice]:
     decider = Decider("evaluated", Alerts(), ["tumbling_1d"], START_MS, 0)
     notices: list[Notice] = []
     now = START_MS
-    for at, finding in enumerate(sorted(findings, key=lambda one: one.window_to)):
-        while now + TICK_MS < finding.window_to:
+    ends = [(one.window_to, one) for one in findings if one.window_to is not None]
+    for at, (end, finding) in enumerate(sorted(ends, key=lambda one: one[0])):
+        while now + TICK_MS < end:
             now += TICK_MS
             notices += decider.tick(now)
-        stated = record(finding, f"{at:016x}", "champion", finding.window_to)
-        notices += decider.see("drifts", stated, finding.window_to, f"drifts/0/{at}")
+        stated = record(finding, f"{at:016x}", "champion", end, end)
+        notices += decider.see("drifts", stated, end, f"drifts/0/{at}")
     # Whatever was held is told or not by then, and what is open is listed as it is now.
     return notices + decider.tick(now + 2 * DAY_MS)
 

@@ -166,6 +166,7 @@ class _Replay:
         for version, _, rows in parts(policy, columns):
             reference, family = self._families[version]
             for finding in family.update(count(self._task, reference, columns, rows)):
+                assert finding.window_to is not None  # only of refused requests
                 yield Drift(
                     f"{version}-{len(self._found.findings)}-{finding.kind}-{finding.subject}",
                     finding.kind,

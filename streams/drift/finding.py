@@ -44,7 +44,8 @@ class Finding:
     e_value: evidence against no drift, at any time of looking; it is at most 1 on average where
         there is none. p_value: where the method has one.
     since: the change point's estimate. window_from, window_to: event times of what was looked at
-        since then. All milliseconds since 1970 UTC.
+        since then. All milliseconds since 1970 UTC, None where no event time is known: of refused
+        requests, which may be all there are.
     window_size, reference_size: records (labels) of both.
     effect: what changed, in words with units.
     hurts: True where the performance, realised or estimated, suffers by more than the task
@@ -62,9 +63,9 @@ class Finding:
     threshold: float
     e_value: float | None = None
     p_value: float | None = None
-    since: int
-    window_from: int
-    window_to: int
+    since: int | None
+    window_from: int | None
+    window_to: int | None
     window_size: int
     reference_size: int
     effect: str

@@ -12,10 +12,16 @@ ANSWERING = ("champion", "canary", "candidate")
 """Roles whose answers somebody gets."""
 
 
-def record(finding: Finding, drift_id: str, role: str, now_ms: int) -> dict[str, Any]:
-    """The record of a finding. role: the version's. now_ms: the worker's clock."""
+def record(
+    finding: Finding, drift_id: str, role: str, now_ms: int, stored_ms: int
+) -> dict[str, Any]:
+    """The record of a finding. role: the version's. now_ms: the worker's clock. stored_ms: when
+    what showed it was stored: its window's end where no event time is known."""
     about = f"{finding.kind} drift" + (f" of {finding.subject}" if finding.subject else "")
-    since = datetime.fromtimestamp(finding.since / 1000, UTC)
+    begun = " from the first request on, before any event time is known"
+    if finding.since is not None:
+        begun = f" since {datetime.fromtimestamp(finding.since / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    to = stored_ms if finding.window_to is None else finding.window_to
     is_input = finding.kind in ("data", "skew", "schema") and bool(finding.subject)
     return {
         "drift_id": drift_id,
@@ -27,11 +33,11 @@ def record(finding: Finding, drift_id: str, role: str, now_ms: int) -> dict[str,
         "value": finding.value,
         "threshold": finding.threshold,
         "p_value": finding.p_value,
-        "window_from": finding.window_from,
-        "window_to": finding.window_to,
+        "window_from": to if finding.window_from is None else finding.window_from,
+        "window_to": to,
         "window_size": finding.window_size,
         "reference": f"training data of {finding.version}",
-        "message": f"{about} since {since:%Y-%m-%d %H:%M} UTC: {finding.effect}",
+        "message": f"{about}{begun}: {finding.effect}",
         "detector": finding.detector,
         "subject": finding.subject,
         "role": role,

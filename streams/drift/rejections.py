@@ -17,7 +17,7 @@ from streams.drift.evidence import e_value
 from streams.drift.finding import Finding
 from streams.drift.levels import Levels, Passed, level
 from streams.drift.policy import Drift
-from streams.event_time import earliest, latest
+from streams.event_time import earliest, from_number, latest, to_number
 
 STEP = 256
 """Requests between two looks, at least: a handful that is refused in a row is an outlier."""
@@ -78,8 +78,8 @@ class Rejections:
 
         version: the one that answers now. requests: answered or refused. refused: of them, by
         field. first, last: event times (ms) of those that were answered, or else of the refused,
-        where they can be right. Refused ones tell the time only while no answer has told it, and
-        while nothing has, nothing is looked at.
+        where they can be right. Refused ones tell the time only while no answer has told it. While
+        nothing has, what is found has no event time: a stream of which all is refused tells none.
         """
         if not self._on or not requests:
             return []
@@ -90,22 +90,22 @@ class Rejections:
             self._first, self._last = earliest(self._first, first), latest(self._last, last)
         begins = first if self._first is None else self._first
         until = last if self._last is None else self._last
-        if self._requests < STEP or begins is None or until is None:
+        if self._requests < STEP:
             return []
         k = np.array([float(self._refused.get(name, 0)) for name in self._fields])
         n = np.full(len(k), float(self._requests))
         self._looks += 1
         found = [
             self._finding(version, self._fields[one.row], one, until)
-            for one in self._levels.update(n, k, begins)
+            for one in self._levels.update(n, k, to_number(begins))
         ]
         self._requests, self._refused, self._first = 0, {}, self._last
         return found
 
-    def _finding(self, version: str, field: str, passed: Passed, until: int) -> Finding:
+    def _finding(self, version: str, field: str, passed: Passed, until: int | None) -> Finding:
         share = passed.hits / max(passed.trials, 1.0)
         what = f"requests refused for {field}" if field else "requests that cannot be read"
-        looks = float(self._looks)
+        looks, since = float(self._looks), from_number(passed.since)
         return Finding(
             detector="cusum",
             kind="schema",
@@ -115,8 +115,8 @@ class Rejections:
             value=passed.value,
             threshold=passed.threshold,
             e_value=e_value(passed.value, self._levels.s.size * looks * (looks + 1)),
-            since=passed.since,
-            window_from=passed.since,
+            since=since,
+            window_from=since,
             window_to=until,
             window_size=round(passed.trials),
             reference_size=0,

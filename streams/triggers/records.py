@@ -89,7 +89,10 @@ def measured(id_: str, record: Mapping[str, Any]) -> Measured:
     )
 
 
-def _drift(record: Mapping[str, Any]) -> Drift:
+def _drift(record: Mapping[str, Any]) -> Drift | None:
+    """None of one without an event time: triggers know no other."""
+    if record["since"] is None and record["kind"] == "schema":
+        return None
     return Drift(
         id=record["drift_id"],
         kind=record["kind"],

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import drifts as drifts_module
+from streams.alerts.decide import Decider
+from streams.alerts.policy import Alerts
 from streams.bundle import BundleError, load_profile, save_bundle
 from streams.codecs import codecs
 from streams.drift.counts import Counts
@@ -25,8 +27,10 @@ from streams.store import Stores
 from streams.task import Task
 from streams.training.train import train
 from streams.transport.batch import Output, RecordBatch
+from streams.triggers.policies import Policies
+from streams.triggers.records import read as triggered
 from tests.streams.orders import Row, histories, lives
-from tests.streams.tasks import START, batch_of, by_topic
+from tests.streams.tasks import DAY_MS, START, batch_of, by_topic
 from tests.tasks.springs import Springs, draw
 
 KEY = b"a test's key"
@@ -300,17 +304,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("at", [-(2**62), -1, START + 10**12, 2**62])
-def test_requests_that_are_refused_first_of_all_tell_no_time_that_cannot_be(
+def test_requests_that_are_all_refused_from_the_first_one_on_alert_and_tell_no_event_time(
     looking: Looking, version: str, at: int
 ) -> None:
     """One that is refused for its event time has its record's, which a producer sets."""
     bad = [one | REFUSED | {"event_time": at} for one in predictions(version, 600, seed=2)]
-    batch = looking.profiled(bad)
-    assert looking.look(batch_of(looking.drifts.topic, batch)) == []
-    batch += looking.profiled(predictions(version, 200, seed=2))
-    (found,) = looking.look(batch_of(looking.drifts.topic, batch[-1:], first=3))
-    assert (found["kind"], found["since"]) == ("schema", START)
-    assert found["window_to"] <= START + 200 * STEP_MS
+    batch = batch_of(looking.drifts.topic, looking.profiled(bad))
+    (found,) = looking.look(batch)
+    assert (found["kind"], found["subject"], found["since"]) == ("schema", "width", None)
+    assert found["window_from"] == found["window_to"] == START
+    assert "before any event time is known" in found["message"]
+    read = looking.codecs["drift"]
+    assert triggered("drifts", b"", read.write(found), read, Policies(Springs)) is None
+    decider = Decider("springs", Alerts(), ["tumbling_1d"], START, 0)
+    told = decider.see("drifts", found, START, "drifts/0/0") + decider.tick(START + 7 * DAY_MS)
+    assert told
+    assert {notice.kind for notice in told} == {"drift"}
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,8 @@ def test_a_state_goes_on_where_it_was(before: int, after: int, share: float) -> 
 
 def test_what_is_refused_tells_the_time_only_until_an_answer_does() -> None:
     rejections = Rejections(NAMES, Drift())
-    for _ in range(4):  # nothing tells the time: it is waited for
-        assert rejections.update("v1", STEP, {"carrier": STEP}, None, None) == []
-    (found,) = rejections.update("v1", 1, {"carrier": 1}, 500, 600)
+    assert rejections.update("v1", 1, {"carrier": 1}, None, None) == []
+    (found,) = rejections.update("v1", 4 * STEP, {"carrier": 4 * STEP}, 500, 600)
     assert (found.since, found.window_to) == (500, 600)
     later = Rejections(NAMES, Drift())
     assert later.update("v1", 1, {"carrier": 1}, 10**15, 10**15) == []
@@ -91,3 +90,26 @@ def test_a_state_without_any_event_time_goes_on() -> None:
     assert second.state() == first.state()
     old.restore({**state, "waiting": [3, -1, -1]})  # as older versions wrote it
     assert old.state() == first.state()
+
+
+@given(st.integers(1, 2 * STEP), st.sampled_from(["carrier", ""]), st.none() | st.just(10**12))
+def test_a_stream_of_which_all_is_refused_is_found_after_as_many_as_with_a_known_time(
+    size: int, field: str, later: int | None
+) -> None:
+    def batches(time: int | None) -> tuple[int, Finding]:
+        rejections = Rejections(NAMES, Drift())
+        for number in range(1, 100 * STEP):
+            restored = Rejections(NAMES, Drift())
+            restored.restore(json.loads(json.dumps(rejections.state())))
+            rejections = restored
+            if found := rejections.update("", size, {field: size}, time, time):
+                (one,) = found
+                assert rejections.update("v1", STEP, {}, later, later) == []
+                return number, one
+        raise AssertionError("nothing is found")
+
+    (unknown, found), (known, other) = batches(None), batches(500)
+    assert unknown == known
+    assert unknown * size < 4 * STEP
+    assert (found.since, found.window_from, found.window_to) == (None, None, None)
+    assert other.since == 500
