@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from confluent_kafka import KafkaException
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
@@ -14,11 +15,14 @@ from kafka.errors import KafkaError
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from services.contract import Contract
+from services.unreadable import Unreadable
 from streams.codecs import codecs
 from streams.roles import ModelRecord, Role, Roles
 from streams.settings import Settings
 from streams.task import Task
 from streams.triggers.pointer import ends
+
+log = structlog.get_logger("registry")
 
 if TYPE_CHECKING:  # NumPy and scikit-learn: not for those who only read roles
     from streams.bundle import BundleInfo
@@ -28,6 +32,8 @@ PUBLISH_TIMEOUT_S = 60.0
 """Longest wait for the broker to acknowledge a record: longer than an election of a leader."""
 READ_TIMEOUT_S = 30.0
 """Longest time without progress while a topic is read to its end."""
+_UNREADABLE = Unreadable(log.warning)
+"""Of the process: the topic is read again and again."""
 
 
 class RegistryError(RuntimeError):
@@ -67,8 +73,9 @@ def read_roles(settings: Settings, task: Task | Contract) -> Roles:
     name, records = _records(settings, task)
     roles = Roles()
     topic, codec = BY_NAME["models"].topic(name), records("model")
-    for version, record in _read_all(settings, topic, codec):
-        roles = roles.after(version, record)
+    for record in _read_all(settings, topic):
+        place = record.topic, record.partition, record.offset
+        roles = _UNREADABLE.roles(roles, codec, record.key, record.value, place)
     return roles
 
 
@@ -155,10 +162,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _read_all(
-    settings: Settings, topic: str, codec: Codec
-) -> Iterator[tuple[str, ModelRecord | None]]:
-    """Every record of the topic's only partition, up to where it ends now, with its version."""
+def _read_all(settings: Settings, topic: str) -> Iterator[Any]:
+    """Every record of the topic's only partition, up to where it ends now."""
     consumer = KafkaConsumer(
         **settings.kafka_python(),
         group_id=None,
@@ -174,9 +179,7 @@ def _read_all(
         while consumer.position(partition) < end:
             before = consumer.position(partition)
             for records in consumer.poll(timeout_ms=500).values():
-                for record in records:
-                    told = record.value and ModelRecord.of(codec.read(record.value))
-                    yield (record.key or b"").decode(), told or None
+                yield from records
             if consumer.position(partition) > before:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > READ_TIMEOUT_S:

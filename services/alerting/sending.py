@@ -16,6 +16,7 @@ from schemas.codec import Codec
 from services.alerting.channels import Channel
 from services.alerting.metrics import MESSAGES, UNREADABLE, WAITING
 from services.alerting.places import POLL_MS, consumer
+from services.unreadable import Unreadable
 from streams.alerts.book import Notice
 from streams.alerts.budget import Budget
 from streams.alerts.policy import Alerts
@@ -51,6 +52,7 @@ class Sender:
         self._page = settings.page
         self._place = TopicPartition(topic, 0)
         self._budget = Budget(policy, clock())
+        self._unreadable = Unreadable(log.warning)
         self._waiting: list[tuple[int, dict[str, Any]]] = []
         self._failing_since = math.nan
         # Known before anything new is recorded, so that nothing falls between.
@@ -109,13 +111,11 @@ class Sender:
         # What waits for the budget or the receiver is looked at again soon.
         for records in self._reader.poll(timeout_ms=POLL_MS, max_records=MOST_WAITING).values():
             for each in records:
-                try:
-                    record = self._codec.read(each.value)
-                except ValueError as error:
-                    UNREADABLE.labels("alerts").inc()
-                    log.warning("alert not read", offset=each.offset, error=str(error))
-                    continue
-                if record["notify"]:
+                place = each.topic, each.partition, each.offset
+                record = self._unreadable.read(self._codec, each.value, place)
+                if record is None:
+                    UNREADABLE.labels("alerts").inc(each.value is not None)
+                elif record["notify"]:
                     self._waiting.append((each.offset, record))
 
     def _send(self, records: list[dict[str, Any]]) -> bool:

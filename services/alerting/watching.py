@@ -21,6 +21,7 @@ from services.alerting.recording import Recorder
 from services.contract import Contract
 from services.supervisor.state import read_run_state
 from services.supervisor.wording import trouble
+from services.unreadable import Unreadable
 from streams.alerts.book import Notice
 from streams.alerts.crashes import Crashes
 from streams.alerts.decide import Decider
@@ -72,6 +73,7 @@ class Watch:
             name: contract.codec(BY_NAME[name].record, settings.home) for name in (*READ, "alerts")
         }
         self._alerts = BY_NAME["alerts"].topic(contract.task)
+        self._unreadable = Unreadable(log.warning)
         self.state = State()
 
     def run(self) -> None:
@@ -107,11 +109,12 @@ class Watch:
         models = TopicPartition(BY_NAME["models"].topic(contract.task), 0)
         told = read_between(reader, alerts, 0, reader.end_offsets([alerts])[alerts])
         notices = [Notice.of(record) for each in told if (record := self._read("alerts", each))]
-        decided = read_between(reader, models, 0, positions[models])
+        decided = list(read_between(reader, models, 0, positions[models]))
+        gone = {each.key: each.offset for each in decided if each.value is None}
         roles = [
             (ModelRecord.of(record), each.timestamp)
             for each in decided
-            if (record := self._read("models", each))
+            if each.offset > gone.get(each.key, -1) and (record := self._read("models", each))
         ]
         drifts = TopicPartition(BY_NAME["drifts"].topic(contract.task), 0)
         begin = max(0, positions[drifts] - MOST_FOUND)
@@ -198,6 +201,10 @@ class Watch:
             return []  # a hundred fields each, and nothing to compare them with
         notices = []
         for each in records:
+            if name == "models" and each.value is None:
+                version = (each.key or b"").decode(errors="replace")
+                notices += decider.deleted(version, each.timestamp)
+                continue
             record = self._read(name, each)
             if record is None:
                 continue
@@ -220,14 +227,10 @@ class Watch:
             decider.count_dead_letters(1000 * second, counted)
 
     def _read(self, name: str, each: Any) -> dict[str, Any] | None:
-        if each.value is None:  # a version that an operator deleted
-            return None
-        try:
-            record: dict[str, Any] = self._codecs[name].read(each.value)
-        except ValueError as error:
+        place = each.topic, each.partition, each.offset
+        record = self._unreadable.read(self._codecs[name], each.value, place)
+        if record is None and each.value is not None:
             UNREADABLE.labels(name).inc()
-            log.warning("record not read", topic=each.topic, offset=each.offset, error=str(error))
-            return None
         return record
 
     def _requests(self, reader: KafkaConsumer) -> int:

@@ -96,7 +96,7 @@ def test() -> None:
 
 def _latest(context: Context) -> dict[str, dict[str, Any]]:
     """The last record of each episode, in the order in which episodes began."""
-    from services.command.reading import partitions, read_all, reader
+    from services.command.reading import partitions, read_all, readable, reader
 
     contract = context.contract
     topic = contract.topic("alerts")
@@ -104,8 +104,8 @@ def _latest(context: Context) -> dict[str, dict[str, Any]]:
     name = topic.topic(contract.task)
     latest: dict[str, dict[str, Any]] = {}
     with reader(context.kafka) as consumer:
-        for stored in read_all(consumer, name, partitions(consumer, name)):
-            record = codec.read(stored.value)
+        stored = read_all(consumer, name, partitions(consumer, name))
+        for _, record in readable(stored, codec):
             latest[record["episode"] or record["alert_id"]] = record
     return latest
 

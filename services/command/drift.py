@@ -92,19 +92,14 @@ def _list(task: str | None, as_json: bool, most: int) -> None:
 
 def _drifts(context: Context) -> list[dict[str, Any]]:
     """All drift records, the oldest first. CommandError where the topic cannot be read."""
-    from services.command.reading import partitions, read_all, reader
+    from services.command.reading import partitions, read_all, readable, reader
 
     topic = context.contract.topic("drifts")
     codec = context.contract.codec(topic.record, context.settings.home)
     name = topic.topic(context.contract.task)
-    found = []
     with reader(context.kafka) as consumer:
-        for stored in read_all(consumer, name, partitions(consumer, name)):
-            try:
-                found.append(codec.read(stored.value))
-            except ValueError as error:
-                note(f"{name}[{stored.partition}]@{stored.offset} is no drift record: {error}")
-    return found
+        stored = read_all(consumer, name, partitions(consumer, name))
+        return [record for _, record in readable(stored, codec)]
 
 
 def _one(drifts: list[dict[str, Any]], wanted: str) -> dict[str, Any]:

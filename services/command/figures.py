@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.topics import BY_NAME
 from services.command.context import Context
 from services.command.output import CommandError
 from services.command.reading import ends, reader
-from streams.roles import ModelRecord, Roles, fold
+from services.unreadable import Unreadable
+from streams.roles import Roles
 
 BACK = 5000
 """Metric records before the end that are read at first: the last days' windows are among them."""
@@ -49,6 +50,7 @@ class Figures:
         }
         self._windows: dict[tuple[str, int, str], Window] = {}
         self._roles = Roles()
+        self._unreadable = Unreadable(lambda _: None)  # the worker tells: here it would tear a line
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
 
@@ -109,18 +111,14 @@ class Figures:
             message = consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
-            self._take(message.topic(), message.value())
+            self._take(message)
 
-    def _take(self, topic: str, value: bytes | None) -> None:
-        if value is None:
-            return
-        try:
-            record = self._codecs[topic].read(value)
-        except ValueError:
-            return
+    def _take(self, message: Message) -> None:
+        topic, value = message.topic(), message.value()
+        codec, place = self._codecs[topic], (topic, message.partition(), message.offset())
         if topic == self._models:
-            self._roles = fold([ModelRecord.of(record)], self._roles)
-        elif record["segment"] == "":
+            self._roles = self._unreadable.roles(self._roles, codec, message.key(), value, place)
+        elif (record := self._unreadable.read(codec, value, place)) and record["segment"] == "":
             self._keep(record)
 
     def _keep(self, record: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ def _bundle(folder: Any, sha256: str) -> str:
 def _decisions(context: Context, version: str) -> list[dict[str, Any]]:
     """The rollout's decisions that name a version, oldest first; none where there is no such
     topic yet."""
-    from services.command.reading import partitions, read_all, reader
+    from services.command.reading import partitions, read_all, readable, reader
 
     try:
         topic = context.contract.topic("decisions")
@@ -158,7 +158,7 @@ def _decisions(context: Context, version: str) -> list[dict[str, Any]]:
     name = topic.topic(context.contract.task)
     with reader(context.kafka) as consumer:
         stored = list(read_all(consumer, name, partitions(consumer, name)))
-    records = [codec.read(each.value) for each in stored if each.value is not None]
+    records = [record for _, record in readable(stored, codec)]
     return [r for r in records if version == r["version"] or version in r["moves"]]
 
 

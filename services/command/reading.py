@@ -7,10 +7,10 @@ for.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -21,8 +21,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from services.command.output import CommandError
+from services.command.output import CommandError, note
 from services.deployment import answers
+from services.unreadable import Unreadable
+
+if TYPE_CHECKING:  # NumPy: not for every command
+    from schemas.codec import Codec
 
 TIMEOUT_S = 30.0
 """Longest wait for the broker's answer to a question about a topic."""
@@ -230,3 +234,12 @@ def murmur2(data: bytes) -> int:
         hash_ = (hash_ ^ int.from_bytes(rest, "little")) * multiplier & mask
     hash_ = (hash_ ^ hash_ >> 13) * multiplier & mask
     return hash_ ^ hash_ >> 15
+
+
+def readable(stored: Iterable[Stored], codec: Codec) -> Iterator[tuple[Stored, dict[str, Any]]]:
+    """The records among those that are stored; where there is what cannot be read, a note says."""
+    unreadable = Unreadable(note)
+    for each in stored:
+        place = each.topic, each.partition, each.offset
+        if (record := unreadable.read(codec, each.value, place)) is not None:
+            yield each, record

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.command.context import Context
-from services.command.reading import partitions, read_all, reader
+from services.command.output import note
+from services.command.reading import partitions, read_all, readable, reader
 from services.trainer.failures import Failure, standing_failure
+from services.unreadable import Unreadable
 from streams.roles import ModelRecord, Roles
 
 
@@ -34,13 +36,12 @@ def read_topic(context: Context) -> Told:
     name = topic.topic(contract.task)
     with reader(context.kafka) as consumer:
         stored = list(read_all(consumer, name, partitions(consumer, name)))
-    roles, acts = Roles(), []
+    roles, acts, unreadable = Roles(), list[ModelRecord](), Unreadable(note)
     for each in stored:
-        record = None if each.value is None else ModelRecord.of(codec.read(each.value))
-        version = record.version if record else (each.key or b"").decode()
-        roles = roles.after(version, record)
-        if record is not None:
-            acts.append(record)
+        place = each.topic, each.partition, each.offset
+        roles = unreadable.roles(roles, codec, each.key, each.value, place)
+        if (record := unreadable.read(codec, each.value, place)) is not None:
+            acts.append(ModelRecord.of(record))
     return Told(roles, acts, stored[-1].offset + 1 if stored else 0)
 
 
@@ -51,5 +52,5 @@ def read_failure(context: Context, roles: Roles) -> Failure | None:
     name = topic.topic(context.contract.task)
     with reader(context.kafka) as consumer:
         stored = list(read_all(consumer, name, partitions(consumer, name)))
-    events = [(each.time, codec.read(each.value)) for each in stored if each.value is not None]
+    events = [(each.time, record) for each, record in readable(stored, codec)]
     return standing_failure(events, roles)

@@ -99,7 +99,7 @@ def triggers(task: TaskOption = None, as_json: JsonOption = False) -> None:
 
 def _list(context: Context, as_json: bool) -> None:
     """The retrain topic, newest last, with the version that answered each event."""
-    from services.command.reading import partitions, read_all, reader
+    from services.command.reading import partitions, read_all, readable, reader
     from services.command.registry import read_versions
 
     topic = context.contract.topic("retrain")
@@ -107,7 +107,7 @@ def _list(context: Context, as_json: bool) -> None:
     name = topic.topic(context.contract.task)
     with reader(context.kafka) as consumer:
         stored = list(read_all(consumer, name, partitions(consumer, name)))
-    records = [codec.read(each.value) for each in stored if each.value is not None]
+    records = [record for _, record in readable(stored, codec)]
     roles = read_versions(context)
     answers = {r["event_id"]: roles.of_event(r["event_id"]) for r in records}
     if as_json:

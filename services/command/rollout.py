@@ -104,14 +104,14 @@ def _role(found: dict[str, Any]) -> str:
 
 def _records(context: Context, name: str) -> list[dict[str, Any]]:
     """All records of a topic, the oldest first. CommandError where it cannot be read."""
-    from services.command.reading import partitions, read_all, reader
+    from services.command.reading import partitions, read_all, readable, reader
 
     topic = context.contract.topic(name)
     codec = context.contract.codec(topic.record, context.settings.home)
     full = topic.topic(context.contract.task)
     with reader(context.kafka) as consumer:
         stored = list(read_all(consumer, full, partitions(consumer, full)))
-    return [codec.read(one.value) for one in stored if one.value is not None]
+    return [record for _, record in readable(stored, codec)]
 
 
 def _one(decisions: list[dict[str, Any]], wanted: str) -> dict[str, Any]:

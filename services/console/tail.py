@@ -25,12 +25,14 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from services.console.live import Live
 from services.contract import Contract
 from services.trainer.failures import Failure, standing_failure
+from services.unreadable import Place, Unreadable
 from streams.alerts.told import Told
-from streams.roles import ModelRecord, Roles, fold
+from streams.roles import Roles
 
 log = structlog.get_logger("console.tail")
 
@@ -88,7 +90,9 @@ class Tail:
         )
         self._retrain = contract.codec("retrain", home)
         self._events: deque[tuple[int, Mapping[str, Any]]] = deque(maxlen=EVENTS_KEPT)
+        self._unreadable = Unreadable(log.warning)
         self._weak_labels = bool(contract.signals)
+        self._letters_end = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self.state = State(False, "connecting to Kafka")
@@ -224,21 +228,14 @@ class Tail:
         return int((batch.columns["label"].values == "true").sum())
 
     def _take_models(self, messages: Sequence[Message]) -> None:
-        records = []
         for message in messages:
-            try:
-                records.append(ModelRecord.of(self._models.read(message.value())))
-            except ValueError as error:
-                log.warning("model record not read", offset=message.offset(), error=str(error))
-        self.roles = fold(records, self.roles)
+            self.roles = self._unreadable.roles(
+                self.roles, self._models, message.key(), message.value(), _place(message)
+            )
 
     def _take_events(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            try:
-                record = self._retrain.read(message.value())
-            except ValueError as error:
-                log.warning("retrain record not read", offset=message.offset(), error=str(error))
-            else:
+            if (record := self._read(self._retrain, message)) is not None:
                 self._events.append((message.timestamp()[1], record))
 
     def _take_letters(self, messages: Sequence[Message]) -> None:
@@ -246,18 +243,21 @@ class Tail:
         self._live.count_dead_letters(new)
         letters = deque(self.letters, LETTERS_KEPT)
         for message in messages[-LETTERS_KEPT:]:
-            try:
-                letters.append(_letter(message.offset(), self._dead_letters.read(message.value())))
-            except ValueError as error:
-                log.warning("dead letter not read", offset=message.offset(), error=str(error))
+            if (record := self._read(self._dead_letters, message)) is not None:
+                letters.append(_letter(message.offset(), record))
         self.letters = tuple(letters)
 
     def _take_alerts(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            try:
-                self.alerts = self.alerts.after(self._alerts.read(message.value()))
-            except ValueError as error:
-                log.warning("alert not read", offset=message.offset(), error=str(error))
+            if (record := self._read(self._alerts, message)) is not None:
+                self.alerts = self.alerts.after(record)
+
+    def _read(self, codec: Codec, message: Message) -> dict[str, Any] | None:
+        return self._unreadable.read(codec, message.value(), _place(message))
+
+
+def _place(message: Message) -> Place:
+    return message.topic(), message.partition(), message.offset()
 
 
 def _letter(offset: int, record: Mapping[str, Any]) -> Letter:

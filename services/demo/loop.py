@@ -24,7 +24,8 @@ from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.frontier import Frontier, Limit
 from services.demo.tail import Tail
-from streams.roles import ModelRecord, Roles, fold
+from services.unreadable import Place, Unreadable
+from streams.roles import Roles
 from streams.task import Task
 
 STALLED_S = 5.0
@@ -47,6 +48,7 @@ class Following(Tail):
         super().__init__("loop", librdkafka, fetch_wait_ms=20)
         self._outcomes = BY_NAME["outcomes"].topic(task.name)
         self._partitions = task.partitions
+        self._unreadable = Unreadable(log.warning)
         take: dict[str, Callable[[Sequence[Message]], None]] = {
             "outcomes": self._take_outcomes,
             "features": self._take_features,
@@ -144,22 +146,18 @@ class Following(Tail):
                 self._frontier.asked(record["event_id"], known)
 
     def _take_models(self, messages: Sequence[Message]) -> None:
-        records = self._read("models", messages)
-        for record in records:
+        for record in self._read("models", messages):
             self._frontier.answered(record["event_id"])
-        self._roles = fold(map(ModelRecord.of, records), self._roles)
+        for message in messages:
+            self._roles = self._unreadable.roles(
+                self._roles, self._codecs["models"], message.key(), message.value(), _place(message)
+            )
 
     def _read(self, name: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The records that can be read; the worker dead-letters the others."""
-        found = []
-        for message in messages:
-            value = message.value()
-            try:
-                if value is not None:
-                    found.append(self._codecs[name].read(value))
-            except ValueError as error:
-                log.warning("a record is left out", topic=message.topic(), error=str(error))
-        return found
+        codec = self._codecs[name]
+        read = (self._unreadable.read(codec, one.value(), _place(one)) for one in messages)
+        return [record for record in read if record is not None]
 
     def _give_up(self) -> None:
         """Let go of truths that the worker has read and made no outcome of."""
@@ -176,3 +174,7 @@ class Following(Tail):
             with self._lock:
                 self._frontier.give_up(waiting)
             self._moved.set()
+
+
+def _place(message: Message) -> Place:
+    return message.topic(), message.partition(), message.offset()

@@ -22,8 +22,9 @@ from schemas.topics import BY_NAME
 from services.projection.converge import Registry, converge
 from services.projection.facts import wanted
 from services.projection.places import Describer, open_store
+from services.unreadable import Unreadable
 from streams.codecs import codecs
-from streams.roles import ModelRecord, Roles
+from streams.roles import Roles
 from streams.settings import Settings
 from streams.task import Task
 
@@ -71,6 +72,7 @@ class Projection(threading.Thread):
         self._stop_asked = stop
         self._open = open_registry or _open
         self._describe = Describer(settings)
+        self._unreadable = Unreadable(log.warning)
         self._codec = codecs(task, settings.home)["model"]
         self._place = TopicPartition(BY_NAME["models"].topic(task.name), 0)
         self._begin()
@@ -137,9 +139,10 @@ class Projection(threading.Thread):
     def _take(self, records: list[Any]) -> None:
         """Fold records, in order."""
         for record in records:
-            told = None if record.value is None else ModelRecord.of(self._codec.read(record.value))
-            version = told.version if told else (record.key or b"").decode()
-            self._roles = self._roles.after(version, told)
+            place = record.topic, record.partition, record.offset
+            self._roles = self._unreadable.roles(
+                self._roles, self._codec, record.key, record.value, place
+            )
 
     def _tell(self, registry: Registry, at: int) -> None:
         means = wanted(self._roles, at, self._describe)

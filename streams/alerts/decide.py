@@ -75,6 +75,12 @@ class Decider:
             ended = [n for version in self._leavers() for n in self._book.left(version, at_ms)]
         return ended + self._told(signs)
 
+    def deleted(self, version: str, at_ms: int) -> list[Notice]:
+        """An operator deleted a version, by a null in ``models`` stored at ``at_ms``."""
+        self._roles.forget(version)
+        self._episodes.role(version, answers=False)
+        return self._book.left(version, at_ms)
+
     def count_dead_letters(self, at_ms: int, reasons: Mapping[str, int]) -> None:
         """Dead letters that were stored at one time, by reason."""
         self._letters.count(at_ms, reasons)

@@ -138,6 +138,10 @@ class RoleSigns:
         """The version that answers now."""
         return self._roles.champion.version if self._roles.champion else None
 
+    def forget(self, version: str) -> None:
+        """An operator has deleted a version."""
+        self._roles = self._roles.after(version, None)
+
     def see(self, record: ModelRecord, at_ms: int, origin: str) -> list[Sign]:
         """A rollback where a version answers that another one had replaced; a refused version."""
         before = self.champion
