@@ -91,8 +91,8 @@ def measured(id_: str, record: Mapping[str, Any]) -> Measured:
 
 def _drift(record: Mapping[str, Any]) -> Drift | None:
     """None of one without an event time: triggers know no other."""
-    if record["since"] is None and record["kind"] == "schema":
-        return None
+    if record["since"] is None and record["window_from"] == record["window_to"]:
+        return None  # both are when it was stored
     return Drift(
         id=record["drift_id"],
         kind=record["kind"],
