@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from services.broker import Broker
 from services.ports import free_port
 from services.supervisor.child import Child
+from tests import quick_brokers
 
 pytest_plugins = ["tests.watching"]
 
@@ -66,6 +67,16 @@ LONGEST_FIRST = (
 one when the others have nothing left to do."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every JVM of this session share what is made once a checkout."""
+    if hasattr(config, "workerinput"):
+        return  # a process of xdist has the environment of the one that started it
+    folder = quick_brokers.prepare()
+    if folder is not None:
+        own = os.environ.get("JAVA_TOOL_OPTIONS", "")
+        os.environ["JAVA_TOOL_OPTIONS"] = f"{own} {quick_brokers.java_options(folder)}".strip()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files of `LONGEST_FIRST`, then the others as they come."""
     root = Path(__file__).parents[1]
@@ -78,6 +89,7 @@ class RunningBroker:
 
     def __init__(self, home: Path) -> None:
         self._broker = Broker(home, port=free_port())
+        quick_brokers.copy_formatted(quick_brokers.prepare(), self._broker)
         self._broker.prepare()
         self.start()
 
