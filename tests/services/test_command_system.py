@@ -7,10 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from services.ports import free_port
 from services.supervisor import read_run_state
 from tests.conftest import PATIENCE_S
 from tests.services.command_line import command, inherited_environment, weir
+from tests.system.worker import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -35,6 +37,7 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env = {"WEIR_HOME": str(folder / "home")}
+        self._http = httpx.Client(timeout=PATIENCE_S, trust_env=False)  # kept: one costs 20 ms
 
     def weir(
         self, *arguments: str, timeout: float = PATIENCE_S
@@ -45,6 +48,32 @@ class Running:
         done = self.weir(*arguments, timeout=timeout)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def health(self, name: str) -> dict[str, Any]:
+        """A process's health page."""
+        process = read_run_state(Path(self.env["WEIR_HOME"])).processes[name]
+        found: dict[str, Any] = self._http.get(process.addresses["health"]).json()
+        return found
+
+    def wait_for_version(self) -> str:
+        """Wait until the worker serves a version, which is trained at first; its id."""
+        version: str = wait_for(lambda: self.health("worker").get("version"), "a version")
+        return version
+
+    def wait_for_rows(self, query: str, holds: Callable[[list[Any]], object]) -> None:
+        """Wait until ClickHouse gives rows of which something holds.
+
+        Asked without a process: one of `weir` for each look costs more than all it looks at.
+        """
+        store = read_run_state(Path(self.env["WEIR_HOME"])).processes["store"]
+        where = {"database": "tumours", "default_format": "JSONEachRow"}
+
+        def found() -> object:
+            answer = self._http.post(store.addresses["clickhouse"], params=where, content=query)
+            assert answer.status_code == 200, answer.text
+            return holds([json.loads(line) for line in answer.text.splitlines()])
+
+        wait_for(found, query)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +108,11 @@ def test_a_request_is_answered_traced_and_kept(running: Running) -> None:
     assert answer["status"] in ("answered", "deferred")
 
     query = "SELECT request_id, status FROM predictions WHERE request_id = 'one'"
-    while not (rows := running.ok("sql", query, "--json")):  # the sink follows
-        pass
-    assert json.loads(rows) == {"request_id": "one", "status": answer["status"]}
+    running.wait_for_rows(query, bool)  # the sink follows
+    assert json.loads(running.ok("sql", query, "--json")) == {
+        "request_id": "one",
+        "status": answer["status"],
+    }
 
     while (found := json.loads(running.ok("trace", "one", "--json")))["clickhouse"] == "0 records":
         pass
@@ -96,16 +127,13 @@ def test_what_was_served_is_scored_and_replayed_the_same(running: Running) -> No
     ]
     file = running.folder / "requests.jsonl"
     file.write_text("".join(json.dumps(request) + "\n" for request in requests))
-    probe = ("send", json.dumps(FEATURES), *PATIENTLY, "--json")
-    while not (version := json.loads(running.ok(*probe))["version"]):  # it is being trained
-        pass
+    version = running.wait_for_version()
     sent = running.ok("send", "--file", str(file), *PATIENTLY, "--json").splitlines()
     answers = {answer["request_id"]: answer for answer in map(json.loads, sent)}
     which = f"FROM predictions WHERE startsWith(request_id, 'off-') AND version = '{version}'"
     served = len(requests)
     count = f"SELECT uniqExact(_partition, _offset) AS n {which}"
-    while json.loads(running.ok("sql", count, "--json"))["n"] < served:  # the sink follows
-        pass
+    running.wait_for_rows(count, lambda rows: int(rows[0]["n"]) >= served)  # the sink follows
 
     out = running.folder / "scored.parquet"
     query = f"SELECT * {which} LIMIT 1 BY _partition, _offset"
@@ -127,8 +155,7 @@ def test_what_was_served_is_scored_and_replayed_the_same(running: Running) -> No
     assert told["changed"]["count"] <= told["requests"] - told["answered_by"][version]
     assert told["moves"]["answered ► deferred"] == 0
     count = "SELECT uniqExact(_partition, _offset) AS n FROM predictions WHERE status != 'rejected'"
-    while json.loads(running.ok("sql", count, "--json"))["n"] < told["requests"]:
-        pass
+    running.wait_for_rows(count, lambda rows: int(rows[0]["n"]) >= told["requests"])
     assert json.loads(running.ok(*arguments, "clickhouse")) == told
 
 
@@ -146,13 +173,10 @@ def test_what_the_processes_do_and_cost_is_in_clickhouse(running: Running) -> No
         "AND at > now() - INTERVAL 10 MINUTE ORDER BY process"
     )
     wanted = {"alerting", "broker", "console", "sink", "store", "supervisor", "trainer", "worker"}
-    while True:  # a look every ten seconds, and two make a row
-        rows = running.ok("sql", query, "--json").splitlines()
-        if {json.loads(line)["process"] for line in rows} == wanted:
-            break
+    # A look every ten seconds, and two make a row.
+    running.wait_for_rows(query, lambda rows: {row["process"] for row in rows} == wanted)
     query = "SELECT count() AS n FROM system_metrics WHERE process = 'worker' AND lag IS NOT NULL"
-    while json.loads(running.ok("sql", query, "--json"))["n"] == 0:  # the next look may tell it
-        pass
+    running.wait_for_rows(query, lambda rows: int(rows[0]["n"]))  # the next look may tell it
 
 
 def test_a_request_outside_its_ranges_is_rejected_with_the_reason(running: Running) -> None:
@@ -177,8 +201,8 @@ def test_sql_prints_tables_and_csv_and_cannot_write(running: Running) -> None:
 
 
 def test_a_version_is_listed_and_a_new_one_can_be_asked_for(running: Running) -> None:
-    while not (versions := json.loads(running.ok("models", "--json"))):  # it is being trained
-        pass
+    running.wait_for_version()
+    versions = json.loads(running.ok("models", "--json"))
     assert versions[0]["role"] == "champion"
     asked = json.loads(running.ok("retrain", "--reason", "to see", "--json"))
     rows = running.ok("tail", "retrain", "--from-beginning", "-n", "2", "--json").splitlines()
