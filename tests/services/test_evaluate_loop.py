@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
 from services.demo.flight_delay import FlightDelay
-from services.evaluate import loop_report
+from services.evaluate import loop_report, loop_weir
 from services.evaluate.loop import (
     ALL,
     NEVER,
@@ -30,12 +31,21 @@ from services.evaluate.loop import (
 )
 from services.evaluate.loop_policy import CONTINUAL
 from services.evaluate.loop_report import BEGIN, END, renew
-from services.evaluate.loop_weir import TICK_MS, replay
+from services.evaluate.loop_weir import replay
 from services.evaluate.loop_windows import Windows
 from services.evaluate.loop_world import Floats, World, learned, scheduled, score, starts, world
 from streams.triggers.declare import NewLabels, Trigger
 
 LABELS = 500
+TICK_MS = 12 * 3_600_000
+"""Twice as long as an evaluation's: half as many looks at drift, metrics and triggers."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def long_ticks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_weir, "TICK_MS", TICK_MS)
+        yield
 
 
 @pytest.fixture(scope="module")
