@@ -683,7 +683,7 @@ def reused(
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
-@given(seed=st.integers(0, 2**32 - 1), days=st.sampled_from([2, 5, 12]), chunks=st.integers(1, 12))
+@given(seed=st.integers(0, 2**32 - 1), days=st.sampled_from([2, 5, 30]), chunks=st.integers(1, 12))
 def test_the_last_word_on_every_window_is_what_all_at_hand_would_give(
     seed: int, days: int, chunks: int, reused: Measuring
 ) -> None:
