@@ -15,6 +15,8 @@ from tests.conftest import PATIENCE_S
 from tests.services.running_store import PASSWORD, RunningStore
 
 LONG = "SELECT count() FROM numbers(1000000000000) WHERE cityHash64(number) = 1"
+SLOW = "SELECT sum(sleepEachRow(0.000001)) FROM numbers(1000000000000)"
+"""Takes its turn for as long, and leaves the processor to others."""
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +265,7 @@ def keep_asking(store: RunningStore, stop: threading.Event, statuses: list[int])
     """A reader with one query of a second after the other."""
     while not stop.is_set():
         answer = httpx.post(
-            store.url, params={"max_execution_time": "1"}, content=LONG, timeout=PATIENCE_S
+            store.url, params={"max_execution_time": "1"}, content=SLOW, timeout=PATIENCE_S
         )
         statuses.append(answer.status_code)
 
