@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError
 from playwright.sync_api import Browser, Page, expect
 
 from services.supervisor.child import Child
@@ -60,14 +59,7 @@ class System:
 
     def known(self, table: str) -> set[str]:
         """The request ids in a table, as soon as there is one."""
-        client = self.store.reader()
-        try:
-            rows = client.query(f"SELECT request_id FROM {self.bench.task.name}.{table}")
-            return {id_ for (id_,) in rows.result_rows}
-        except DatabaseError:
-            return set()
-        finally:
-            client.close()
+        return set(self.store.values(f"SELECT request_id FROM {self.bench.task.name}.{table}"))
 
     def label(self, *arguments: str) -> Any:
         return weir("label", "--task", self.bench.task.name, *arguments, env=self.env)
