@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,27 +43,30 @@ others use too may take a minute for what takes a second here."""
 LONGEST_FIRST = (
     "tests/faults/test_faults_short.py",
     "tests/system/test_sink.py",
-    "tests/services/test_command_system.py",
     "tests/services/test_command_demo.py",
-    "tests/system/test_trainer.py",
+    "tests/services/test_command_system.py",
     "tests/faults/test_worker_faults.py",
-    "tests/system/test_triggers.py",
+    "tests/system/test_trainer.py",
     "tests/system/test_page.py",
+    "tests/system/test_triggers.py",
     "tests/faults/test_swaps_short.py",
     "tests/system/test_drift.py",
+    "tests/services/test_replay.py",
     "tests/services/test_command_records.py",
     "tests/system/test_labelling.py",
     "tests/system/test_learner.py",
-    "tests/services/test_store_full_disk.py",
-    "tests/services/test_replay.py",
-    "tests/services/test_command.py",
-    "tests/system/test_bad_input.py",
-    "tests/streams/test_feedback.py",
     "tests/streams/test_metrics.py",
+    "tests/services/test_verify.py",
+    "tests/services/test_console.py",
+    "tests/services/test_evaluate_loop.py",
+    "tests/services/test_store_full_disk.py",
+    "tests/system/test_bad_input.py",
+    "tests/services/test_store_access.py",
+    "tests/services/test_broker.py",
+    "tests/services/test_store_faults.py",
+    "tests/services/test_command.py",
     "tests/streams/training/test_train.py",
     "tests/streams/training/test_weights.py",
-    "tests/streams/training/test_search.py",
-    "tests/services/test_verify.py",
 )
 """Files that take more than some ten seconds, the longest first: no process begins a long
 one when the others have nothing left to do."""
@@ -139,13 +144,23 @@ def own_broker(tmp_path: Path) -> Iterator[RunningBroker]:
 
 @pytest.fixture(scope="session")
 def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose MLflow store is made: MLflow takes seconds for that, so once a session.
+    """A home whose MLflow store is made: MLflow takes seconds for that, so once for all processes.
 
-    Tests keep apart by the names of their tasks, or copy its folder ``mlflow``.
+    Each process has a copy. Tests keep apart by the names of their tasks, or copy its folder
+    ``mlflow``.
     """
-    from services.projection.places import open_store
-    from streams.settings import Settings
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = shared / "mlflow-made"
+    with (shared / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            from services.projection.places import open_store
+            from streams.settings import Settings
 
+            making = tmp_path_factory.mktemp("mlflow-making")
+            open_store(Settings(home=making), "nothing").see()
+            shutil.copytree(making, made)
     home = tmp_path_factory.mktemp("mlflow")
-    open_store(Settings(home=home), "nothing").see()
+    shutil.copytree(made, home, dirs_exist_ok=True)
     return home
