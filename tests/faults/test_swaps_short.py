@@ -30,7 +30,7 @@ are away, more than the versions that take turns."""
 
 
 def test_swaps_lose_and_double_nothing_and_damaged_bundles_never_answer(tmp_path: Path) -> None:
-    how = ["--swaps", str(SWAPS), "--requests", "3000", "--json", "--home", str(tmp_path / "home")]
+    how = ["--swaps", str(SWAPS), "--requests", "6000", "--json", "--home", str(tmp_path / "home")]
     run = subprocess.run(
         [sys.executable, "-m", "services.command", "faults", *how],
         cwd=Path(__file__).parents[2],
