@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from river import metrics as river_metrics
-from sklearn.metrics import auc
 
 from schemas.records import Kind
 
@@ -220,7 +219,7 @@ def roc_auc(positives: Floats, negatives: Floats) -> float:
     used = np.flatnonzero(positives + negatives)[::-1]
     tpr = np.concatenate(([0.0], np.cumsum(positives[used]) / positives.sum()))
     fpr = np.concatenate(([0.0], np.cumsum(negatives[used]) / negatives.sum()))
-    return float(auc(fpr, tpr))
+    return float(np.trapezoid(tpr, fpr))
 
 
 def _calibration_error(scores: Floats, hits: Floats, counts: Floats) -> float:
