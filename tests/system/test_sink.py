@@ -43,16 +43,28 @@ def world(
     return World(broker.bootstrap, store, tmp_path, task)
 
 
+@pytest.fixture(scope="module")
+def landed(
+    broker: RunningBroker, store: RunningStore, tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    """Thirty records of every topic, and the sink has ended in order: for tests that only read."""
+    world = World(broker.bootstrap, store, tmp_path_factory.mktemp("landed"), "landed")
+    sink = world.start_sink()
+    world.fill(30)
+    for topic in TOPICS:
+        world.wait_for_count(topic.name, 30)
+    sink.terminate()
+    assert sink.wait() == 0
+    return world
+
+
 def rows(world: World, query: str) -> list[dict[str, Any]]:
     client = world.store.reader(database=world.task, tz_mode="aware")
     return list(client.query(query).named_results())
 
 
-def test_every_topic_lands_typed(world: World) -> None:
-    sink = world.start_sink()
-    world.fill(30)
-    for topic in TOPICS:
-        world.wait_for_count(topic.name, 30)
+def test_every_topic_lands_typed(landed: World) -> None:
+    world = landed
     assert set(world.counts().values()) == {30}
 
     noon = datetime.fromtimestamp(NOON_MS / 1000, UTC)
@@ -84,8 +96,6 @@ def test_every_topic_lands_typed(world: World) -> None:
     assert letter["value"] == "00FF07"
     grouped = rows(world, "SELECT features.carrier, avg(features.wind) FROM requests GROUP BY 1")
     assert len(grouped) == 30
-    sink.terminate()
-    assert sink.wait() == 0
 
 
 def test_a_trace_context_is_kept(world: World) -> None:
@@ -440,14 +450,8 @@ def test_a_topic_that_was_made_again_is_told(world: World) -> None:
     assert "was deleted and made again" in world.log.read_text()
 
 
-def test_the_views_answer(world: World) -> None:
-    world.fill(30)
-    sink = world.start_sink()
-    for topic in TOPICS:
-        world.wait_for_count(topic.name, 30)
-    sink.terminate()
-    assert sink.wait() == 0
-
+def test_the_views_answer(landed: World) -> None:
+    world = landed
     (minute,) = rows(world, "SELECT * FROM throughput")
     assert (minute["requests"], minute["answered"], minute["held_back"]) == (30, 10, 10)
     assert minute["share_deferred"] == 0.5
