@@ -16,9 +16,10 @@ setup:
 demo:
 	@infra/bootstrap.sh run && exec .venv/bin/weir demo $(ARGS)
 
-# Three at a time: tests of processes wait more than they work.
+# Three at a time: tests of processes wait more than they work. They start hundreds of processes, of
+# which each would compile Weir anew where Python may not keep what it compiled.
 test:
-	@infra/bootstrap.sh test && exec .venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@infra/bootstrap.sh test && exec env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The long ones one at a time, with the first run of the demo last: it has the machine to itself.
 check:
