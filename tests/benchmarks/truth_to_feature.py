@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.truth_to_feature [--rate 1000] [--seconds 30] [--json]
 
-A broker and a worker of their own, the task of `tests.benchmarks.windowed_task` (ten windowed
+A broker as `weir up` starts one and a worker, the task of `tests.benchmarks.windowed_task` (ten windowed
 features). Requests are published at a steady rate, and as many truths: of requests that were
 published two seconds before, so that their predictions are there. For each truth, by the outcome
 that it became: the first prediction whose logged offsets (``features_as_of``) are beyond that
@@ -120,7 +120,7 @@ class Load(threading.Thread):
 
 def measure(rate: int, seconds: float, folder: Path) -> dict[str, Any]:
     """Run the benchmark; its figures."""
-    broker = Broker(folder / "broker", port=free_port(), thorough=True)
+    broker = Broker(folder / "broker", port=free_port())
     broker.prepare()
     process = Child(broker.command(), {}, folder / "broker.log")
     try:
