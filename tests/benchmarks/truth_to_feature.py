@@ -3,10 +3,10 @@
     python -m tests.benchmarks.truth_to_feature [--rate 1000] [--seconds 30] [--json]
 
 A broker as `weir up` starts one, and a worker; the task of `tests.benchmarks.windowed_task` (ten
-windowed features). Requests are published at a steady rate, and as many truths: of requests that were
-published two seconds before, so that their predictions are there. For each truth, by the outcome
-that it became: the first prediction whose logged offsets (``features_as_of``) are beyond that
-outcome, so that its features count the truth. Two latencies, both from the moment at which the
+windowed features). Requests are published at a steady rate, and as many truths: of requests that
+were published two seconds before, so that their predictions are there. For each truth, by the
+outcome that it became: the first prediction whose logged offsets (``features_as_of``) are beyond
+that outcome, so that its features count the truth. Two latencies, both from the moment at which the
 truth was handed to the producer, both over truths published after the warm-up:
 
 - ``served``: until that prediction's ``predicted_at``, when serving looked its features up;
