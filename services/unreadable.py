@@ -6,11 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # NumPy: not for every command
+    from confluent_kafka import Message
+
     from schemas.codec import Codec
     from streams.roles import Roles
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
+
+
+def place_of(message: Message) -> Place:
+    """Where a record of confluent-kafka stands."""
+    return message.topic(), message.partition(), message.offset()
 
 
 class Unreadable:

@@ -13,7 +13,7 @@ from schemas.topics import BY_NAME
 from services.command.context import Context
 from services.command.output import CommandError
 from services.command.reading import ends, reader
-from services.unreadable import Unreadable
+from services.unreadable import Unreadable, place_of
 from streams.roles import Roles
 
 BACK = 5000
@@ -115,7 +115,7 @@ class Figures:
 
     def _take(self, message: Message) -> None:
         topic, value = message.topic(), message.value()
-        codec, place = self._codecs[topic], (topic, message.partition(), message.offset())
+        codec, place = self._codecs[topic], place_of(message)
         if topic == self._models:
             self._roles = self._unreadable.roles(self._roles, codec, message.key(), value, place)
         elif (record := self._unreadable.read(codec, value, place)) and record["segment"] == "":

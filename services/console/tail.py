@@ -30,7 +30,7 @@ from schemas.topics import BY_NAME
 from services.console.live import Live
 from services.contract import Contract
 from services.trainer.failures import Failure, standing_failure
-from services.unreadable import Place, Unreadable
+from services.unreadable import Unreadable, place_of
 from streams.alerts.told import Told
 from streams.roles import Roles
 
@@ -230,7 +230,7 @@ class Tail:
     def _take_models(self, messages: Sequence[Message]) -> None:
         for message in messages:
             self.roles = self._unreadable.roles(
-                self.roles, self._models, message.key(), message.value(), _place(message)
+                self.roles, self._models, message.key(), message.value(), place_of(message)
             )
 
     def _take_events(self, messages: Sequence[Message]) -> None:
@@ -253,11 +253,7 @@ class Tail:
                 self.alerts = self.alerts.after(record)
 
     def _read(self, codec: Codec, message: Message) -> dict[str, Any] | None:
-        return self._unreadable.read(codec, message.value(), _place(message))
-
-
-def _place(message: Message) -> Place:
-    return message.topic(), message.partition(), message.offset()
+        return self._unreadable.read(codec, message.value(), place_of(message))
 
 
 def _letter(offset: int, record: Mapping[str, Any]) -> Letter:

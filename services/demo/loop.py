@@ -24,7 +24,7 @@ from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.frontier import Frontier, Limit
 from services.demo.tail import Tail
-from services.unreadable import Place, Unreadable
+from services.unreadable import Unreadable, place_of
 from streams.roles import Roles
 from streams.task import Task
 
@@ -150,13 +150,17 @@ class Following(Tail):
             self._frontier.answered(record["event_id"])
         for message in messages:
             self._roles = self._unreadable.roles(
-                self._roles, self._codecs["models"], message.key(), message.value(), _place(message)
+                self._roles,
+                self._codecs["models"],
+                message.key(),
+                message.value(),
+                place_of(message),
             )
 
     def _read(self, name: str, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The records that can be read; the worker dead-letters the others."""
         codec = self._codecs[name]
-        read = (self._unreadable.read(codec, one.value(), _place(one)) for one in messages)
+        read = (self._unreadable.read(codec, one.value(), place_of(one)) for one in messages)
         return [record for record in read if record is not None]
 
     def _give_up(self) -> None:
@@ -174,7 +178,3 @@ class Following(Tail):
             with self._lock:
                 self._frontier.give_up(waiting)
             self._moved.set()
-
-
-def _place(message: Message) -> Place:
-    return message.topic(), message.partition(), message.offset()

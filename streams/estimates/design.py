@@ -43,16 +43,10 @@ class Design:
     known: Mapping[str, tuple[int, ...]]
 
     @cached_property
-    def _ends(self) -> tuple[Floats, Floats]:
-        """The regions' low and high ends, (numbers,) each."""
-        ends = np.array([(of.low, of.high) for of in self.numbers.values()]).reshape(-1, 2)
-        return ends[:, 0], ends[:, 1]
-
-    @cached_property
-    def _scale(self) -> tuple[Floats, Floats]:
-        """The numbers' means and standard deviations, (numbers,) each."""
-        scale = np.array([(of.mean, of.std) for of in self.numbers.values()]).reshape(-1, 2)
-        return scale[:, 0], scale[:, 1]
+    def _places(self) -> Floats:
+        """(4, numbers): means, standard deviations, the regions' low and high ends."""
+        places = [(of.mean, of.std, of.low, of.high) for of in self.numbers.values()]
+        return np.array(places).reshape(-1, 4).T
 
     @property
     def width(self) -> int:
@@ -66,7 +60,7 @@ class Design:
         if self.numbers:
             values = read_numbers(frame, tuple(self.numbers))
             missing = np.isnan(values)
-            (low, high), (mean, std) = self._ends, self._scale
+            mean, std, low, high = self._places
             scaled = (np.clip(values, low, high) - mean) / std
             made[:, 0 : 2 * len(self.numbers) : 2] = np.where(missing, 0.0, scaled)
             made[:, 1 : 2 * len(self.numbers) : 2] = missing
@@ -82,7 +76,7 @@ class Design:
         outside = np.zeros(len(frame), bool)
         if self.numbers:
             values = read_numbers(frame, tuple(self.numbers))
-            low, high = self._ends
+            _, _, low, high = self._places
             outside |= ((values < low) | (values > high)).any(axis=1)
         for name, codes in self.known.items():
             outside |= ~np.isin(frame[name].cat.codes.to_numpy(), np.array(codes, np.int64))

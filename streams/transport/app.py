@@ -116,7 +116,7 @@ class App(faust.App):
         self._close = close
         # Answers commit by themselves: a transaction takes longer the more partitions it touches,
         # and what the loop makes would be what the next answer waits for.
-        self.answers, self.others = (
+        self.deliveries = tuple(
             Delivery(
                 client,
                 mode,
@@ -131,6 +131,7 @@ class App(faust.App):
             )
             for transactional_id in (f"{group}-{worker}", f"{group}-{worker}-loop")
         )
+        self.answers, self.others = self.deliveries
         self._transport = Transport([], self)
 
     def stage(
@@ -234,7 +235,7 @@ class App(faust.App):
 
     async def quiet(self) -> None:
         """Wait until nothing waits for a commit and none is under way."""
-        for delivery in (self.answers, self.others):
+        for delivery in self.deliveries:
             await delivery.quiet()
 
     async def drain(self) -> None:

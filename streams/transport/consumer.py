@@ -73,7 +73,7 @@ class Consumer(base.Consumer):
         """Connect; the group is joined at `subscribe`."""
         self._event_loop = asyncio.get_running_loop()
         self.client = Client(self.app.client_config, logger=log)
-        for delivery in (self.app.answers, self.app.others):
+        for delivery in self.app.deliveries:
             await delivery.start(self.client)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
@@ -99,7 +99,7 @@ class Consumer(base.Consumer):
     async def on_stop(self) -> None:
         """Leave: a member with a name of its own keeps its partitions until it is back."""
         await self.stop_fetching()
-        for delivery in (self.app.answers, self.app.others):
+        for delivery in self.app.deliveries:
             await delivery.stop()
         if self.client is not None:
             await asyncio.to_thread(self.client.close)
@@ -237,7 +237,7 @@ class Consumer(base.Consumer):
         # committed; a batch that an agent has in hand belongs to an old generation afterwards.
         self.app.consumer_generation_id += 1
         await self.on_partitions_revoked(revoked)
-        for delivery in (self.app.answers, self.app.others):
+        for delivery in self.app.deliveries:
             delivery.drop()
         await self.app.quiet()
         await self.app.close_stores()

@@ -9,14 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from schemas.columns import Columns
+from streams.drift.rejections import THROTTLED
 from streams.event_time import from_number, to_number
 
 BUCKET_MS = 10_000
 """A bucket of event time: a jump is to be told within a minute, and a bucket is looked at when it
 is over."""
-
-THROTTLED = "throttled:"
-"""How the reasons begin of good requests that are refused because their client has too many."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -77,5 +75,5 @@ def _tell_time(columns: Columns) -> npt.NDArray[np.bool_]:
     reason = columns["reason"]
     for row in np.flatnonzero(~tell).tolist():
         there = reason.valid is None or reason.valid[row]
-        tell[row] = there and reason.values[row].startswith(THROTTLED)
+        tell[row] = there and reason.values[row].startswith(f"{THROTTLED}:")
     return tell
