@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -127,6 +128,16 @@ def test_a_started_task_file_is_right_as_it_is(tmp_path: Path) -> None:
     again = weir("init", "churn_risk", env={}, cwd=tmp_path)
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
     assert weir("init", "Churn-Risk", env={}, cwd=tmp_path).returncode == 2
+
+
+def test_a_task_file_written_again_within_a_second_is_read_as_it_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    for partitions in (3, 5):
+        path = write_task(tmp_path, "small", {"partitions=3": f"partitions={partitions}"})
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert load_task(f"{path}:Small").partitions == partitions
 
 
 @given(st.binary(max_size=40))
