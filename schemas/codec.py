@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fastavro
@@ -49,6 +49,20 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def part(self, begin: int, end: int) -> Batch:
+        """What was decoded of the values from position ``begin`` to ``end``, as of them alone."""
+        first, last = np.searchsorted(self.index, (begin, end)).tolist()
+        rows = slice(first, last)
+        return Batch(
+            {path: column.take(rows) for path, column in self.columns.items()},
+            self.index[rows] - begin,
+            [
+                replace(failure, position=failure.position - begin)
+                for failure in self.failures
+                if begin <= failure.position < end
+            ],
+        )
 
 
 class Codec:

@@ -112,7 +112,7 @@ class Feedback:
         return outputs + self._gone(batch.partition, pending, heard.late, now_ms)
 
     def _on_truths(self, batch: RecordBatch, pending: Pending) -> list[Output]:
-        decoded = self._truths.decode(batch.values, INPUT_MAX_BYTES)
+        decoded = batch.decoded(self._truths, INPUT_MAX_BYTES)
         columns, now_ms = decoded.columns, self._clock()
         letters = _failures(decoded) + bad_truths(self._task, columns, decoded.index, now_ms)
         rows, moves = self._at_home(batch, decoded, letters)
@@ -127,7 +127,7 @@ class Feedback:
         return [*outputs, _reroute(batch, moves)] if moves else outputs
 
     def _on_signals(self, batch: RecordBatch, pending: Pending) -> list[Output]:
-        decoded = self._signals.decode(batch.values, INPUT_MAX_BYTES)
+        decoded = batch.decoded(self._signals, INPUT_MAX_BYTES)
         columns, now_ms = decoded.columns, self._clock()
         letters = _failures(decoded)
         letters += bad_signals(self._task, columns, decoded.index, now_ms)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +33,21 @@ DRAIN_S = 15.0  # how long a worker that is told to stop may finish what it has 
 
 Stage = Callable[[RecordBatch], Result]
 Restore = Callable[[Mapping[TP, int]], None]
+
+
+def _by_partition(stage: Stage, batch: RecordBatch) -> Result:
+    """What a stage makes of each partition of a batch, together."""
+    results = [stage(part) for part in batch.parts()]
+    if len(results) == 1:
+        return results[0]
+    writes = [result.after_commit for result in results if result.after_commit is not None]
+
+    def after_commit() -> None:
+        for write in writes:
+            write()
+
+    outputs = [output for result in results for output in result.outputs]
+    return Result(batch, outputs, after_commit if writes else None)
 
 
 class BatchSchema(Schema):
@@ -111,7 +127,6 @@ class App(faust.App):
         # Topics whose records may be gathered for a moment, and for how long.
         self.patience: dict[str, Patience] = {}
         self._prompt = prompt
-        self.whole: set[str] = set()  # topics whose partitions come in one batch
         self._restore = restore
         self._close = close
         # Answers commit by themselves: a transaction takes longer the more partitions it touches,
@@ -154,25 +169,24 @@ class App(faust.App):
         that somebody waits for can use. What patient stages make has transactions of its own. All
         stages of a topic are patient, or none.
 
-        by_partition: a batch is of one partition, as a stage with state needs. Without it a batch
-        holds the records of all partitions that are at hand, and its fixed cost is paid once; it
-        must be the only stage that reads its topics.
+        by_partition: `stage` is called for each partition of a batch, as one with state needs. A
+        batch holds the records of all partitions at hand, so that what it costs on the way, and
+        decoding it, is paid once.
         """
         names = list(topics)
-        if not by_partition:
-            self.whole.update(names)
         if patient:
             self.patience |= {name: self._prompt.get(name, PATIENT) for name in names}
         for topic in names:
             self._agents_of[topic] = self._agents_of.get(topic, 0) + 1
         channel = self.topic(*names, schema=BatchSchema(), acks=False)
         delivery = self.others if patient else self.answers
+        run = partial(_by_partition, stage) if by_partition else stage
 
         async def agent(batches: Any) -> AsyncIterator[Result]:
             async for batch in batches:
                 # A rebalance may have come between Faust's own check and here.
                 if self.consumer.is_current(batch):
-                    yield self._run_stage(name, stage, batch)
+                    yield self._run_stage(name, run, batch)
 
         agent.__name__ = agent.__qualname__ = name
         self.agent(channel, name=name, sink=[delivery.deliver])(agent)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _number = count(1)
 @dataclass(slots=True, eq=False)
 class RecordBatch:
     """Records of one partition, in the order of their offsets; or of several partitions of one
-    topic, one after the other, where the agents that read it do not mind.
+    topic, one after the other.
 
     partition: the first one's. partitions: int32 (n,), None where all are of `partition`.
     offsets, timestamps: int64 (n,), timestamps in milliseconds.
@@ -41,7 +41,9 @@ class RecordBatch:
     number: int = field(default_factory=lambda: next(_number))
     partitions: npt.NDArray[np.int32] | None = None
     size: int = 0
-    _decoded: dict[Codec, Batch] = field(default_factory=dict, repr=False)
+    _decoded: dict[tuple[Codec, int | None], Batch] = field(default_factory=dict, repr=False)
+    _parts: list[RecordBatch] | None = field(default=None, repr=False)
+    _part_of: tuple[RecordBatch, int] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -65,15 +67,47 @@ class RecordBatch:
         last = dict(zip(self.partitions.tolist(), self.offsets.tolist(), strict=True))
         return {(self.topic, partition): offset + 1 for partition, offset in last.items()}
 
-    def decoded(self, codec: Codec) -> Batch:
-        """The records as columns, decoded once for all agents that read them.
+    def decoded(self, codec: Codec, most_bytes: int | None = None) -> Batch:
+        """The records as columns, decoded once for all agents that read them, with the batch that
+        this one is a part of.
 
-        So nobody may change them.
+        So nobody may change them. most_bytes: as `Codec.decode` has it.
         """
-        found = self._decoded.get(codec)
+        found = self._decoded.get((codec, most_bytes))
         if found is None:
-            found = self._decoded[codec] = codec.decode(self.values)
+            if self._part_of is None:
+                found = codec.decode(self.values, most_bytes)
+            else:
+                whole, begin = self._part_of
+                found = whole.decoded(codec, most_bytes).part(begin, begin + len(self))
+            self._decoded[codec, most_bytes] = found
         return found
+
+    def parts(self) -> list[RecordBatch]:
+        """The same records, a batch for each partition."""
+        if self.partitions is None:
+            return [self]
+        if self._parts is None:
+            cuts = np.flatnonzero(np.diff(self.partitions)) + 1
+            ends = [*cuts.tolist(), len(self)]
+            self._parts = [self._part(begin, end) for begin, end in pairwise([0, *ends])]
+        return self._parts
+
+    def _part(self, begin: int, end: int) -> RecordBatch:
+        assert self.partitions is not None
+        values = self.values[begin:end]
+        return RecordBatch(
+            self.topic,
+            int(self.partitions[begin]),
+            self.offsets[begin:end],
+            self.timestamps[begin:end],
+            self.keys[begin:end],
+            values,
+            {i - begin: found for i, found in self.headers.items() if begin <= i < end},
+            self.generation,
+            size=sum(len(value) for value in values if value),
+            _part_of=(self, begin),
+        )
 
     def place(self, position: int) -> tuple[int, int]:
         """Partition and offset of one record."""
@@ -83,16 +117,19 @@ class RecordBatch:
 
 
 def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
-    """Batches of one topic as one, in order."""
+    """Batches of one topic, of a partition each, as one: by partition, each in order."""
     if len(batches) == 1:
         return batches[0]
+    batches = sorted(batches, key=lambda batch: batch.partition)
     headers: dict[int, Headers] = {}
     at = 0
     for batch in batches:
         headers.update({at + i: found for i, found in batch.headers.items()})
         at += len(batch)
     first = batches[0]
-    one = all(b.partitions is None and b.partition == first.partition for b in batches)
+    sizes = [len(batch) for batch in batches]
+    partitions = [batch.partition for batch in batches]
+    one = partitions[-1] == first.partition
     return RecordBatch(
         first.topic,
         first.partition,
@@ -102,15 +139,9 @@ def joined(batches: Sequence[RecordBatch]) -> RecordBatch:
         [value for batch in batches for value in batch.values],
         headers,
         first.generation,
-        partitions=None if one else np.concatenate([_partitions(batch) for batch in batches]),
+        partitions=None if one else np.repeat(np.array(partitions, np.int32), sizes),
         size=sum(batch.size for batch in batches),
     )
-
-
-def _partitions(batch: RecordBatch) -> npt.NDArray[np.int32]:
-    if batch.partitions is not None:
-        return batch.partitions
-    return np.full(len(batch), batch.partition, np.int32)
 
 
 @dataclass(slots=True)
@@ -144,12 +175,8 @@ class Result:
     after_commit: Callable[[], Any] | None = None
 
 
-def columns_of(
-    messages: Sequence[Any], generation: int, whole: Collection[str] = ()
-) -> list[RecordBatch]:
+def columns_of(messages: Sequence[Any], generation: int) -> list[RecordBatch]:
     """librdkafka's messages as one batch for each partition, in order of first appearance.
-
-    whole: topics whose partitions come together in one batch.
 
     The only per-record Python of the way in: librdkafka's binding hands out one object a
     record, and reading its fields costs about 0.4 µs.
@@ -162,20 +189,7 @@ def columns_of(
             by_tp[tp] = [message]
         else:
             group.append(message)
-    together: dict[str, list[tuple[int, list[Any]]]] = {}
-    batches = []
-    for (topic, partition), group in by_tp.items():
-        if topic in whole:
-            together.setdefault(topic, []).append((partition, group))
-        else:
-            batches.append(_batch(topic, partition, group, generation))
-    for topic, groups in together.items():
-        batch = _batch(topic, groups[0][0], [m for _, group in groups for m in group], generation)
-        if len(groups) > 1:
-            sizes = [len(group) for _, group in groups]
-            batch.partitions = np.repeat(np.array([p for p, _ in groups], np.int32), sizes)
-        batches.append(batch)
-    return batches
+    return [_batch(*tp, group, generation) for tp, group in by_tp.items()]
 
 
 def _batch(topic: str, partition: int, messages: Sequence[Any], generation: int) -> RecordBatch:

@@ -41,8 +41,7 @@ CONSUMED = Counter("weir_consumed_records", "Records consumed", ["topic"])
 
 
 class Consumer(base.Consumer):
-    """One message for Faust is one batch of a partition (or of a topic: `App.stage`); `value` is
-    the `RecordBatch`.
+    """One message for Faust is one batch of a topic; `value` is the `RecordBatch`.
 
     librdkafka is polled in a thread of its own, which hands batches to the event loop. Offsets
     are committed by `Delivery`, so topics are declared with ``acks=False`` and Faust's own
@@ -54,9 +53,7 @@ class Consumer(base.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.client: Client | None = None
-        self._mailbox = Mailbox(
-            self.app.whole, self.app.patience, self.app.batch_max, time.monotonic
-        )
+        self._mailbox = Mailbox(self.app.patience, self.app.batch_max, time.monotonic)
         self._arrived = asyncio.Event()
         self._count = count(1)
         self._records = self._bytes = 0  # fetched and not yet committed
@@ -185,7 +182,7 @@ class Consumer(base.Consumer):
             return
         messages = [message for message in (first, *rest) if not _failed(message)]
         news = False
-        for batch in columns_of(messages, generation, self.app.whole):
+        for batch in columns_of(messages, generation):
             CONSUMED.labels(batch.topic).inc(len(batch))
             with self._slot:
                 if not self._records:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from streams.transport.batch import TP, RecordBatch, joined
-
-Key = str | TP
+from streams.transport.batch import RecordBatch, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ WORTH = 256
 
 @dataclass(slots=True)
 class _Box:
-    """Batches of one key that wait, since when, and whether one of the key is worked on."""
+    """Batches of one topic that wait, since when, and whether one of the topic is worked on."""
 
     patience: Patience | None
     batches: deque[RecordBatch] = field(default_factory=deque)
@@ -68,25 +66,22 @@ class _Box:
 class Mailbox:
     """Between the thread that fetches and the event loop; both may call everything.
 
-    Of each partition (of each topic in `whole`) one batch at a time is worked on. What arrives
+    Of each topic one batch at a time is worked on, of all its partitions at hand. What arrives
     meanwhile waits, and is the next batch: batches are single records when there is time, and grow
     to `most` records under load, so that a fixed cost for each batch is never what limits.
 
-    whole: topics whose partitions come in one batch. patience: topics whose records wait for others
-    (or until there are `most`), since nobody waits for them, or not for each by itself; one batch
-    of all of them is worked on at a time, so that the others never wait for more than that.
+    patience: topics whose records wait for others (or until there are `most`), since nobody waits
+    for them, or not for each by itself; one batch of all of them is worked on at a time, so that
+    the others never wait for more than that. Their stages work on each partition by itself: of
+    `most` records or more a batch is of one partition, the one that has waited longest.
     """
 
     def __init__(
-        self,
-        whole: Collection[str],
-        patience: Mapping[str, Patience],
-        most: int,
-        clock: Callable[[], float],
+        self, patience: Mapping[str, Patience], most: int, clock: Callable[[], float]
     ) -> None:
-        self._whole, self._patience = whole, patience
+        self._patience = patience
         self._most, self._clock = most, clock
-        self._boxes: dict[Key, _Box] = {}
+        self._boxes: dict[str, _Box] = {}
         self._lock = threading.Lock()
 
     def put(
@@ -98,7 +93,7 @@ class Mailbox:
         at a commit's end either finds them or is told of them.
         """
         with self._lock:
-            box = self._boxes.setdefault(self._key(batch), _Box(self._patience.get(batch.topic)))
+            box = self._boxes.setdefault(batch.topic, _Box(self._patience.get(batch.topic)))
             first = not box.batches
             if first:
                 box.since = self._clock()
@@ -136,7 +131,7 @@ class Mailbox:
     def done(self, batch: RecordBatch) -> None:
         """A batch that was taken is worked on no more."""
         with self._lock:
-            box = self._boxes.get(self._key(batch))
+            box = self._boxes.get(batch.topic)
             if box is not None:
                 box.at_work = False
 
@@ -152,9 +147,6 @@ class Mailbox:
         with self._lock:
             self._boxes.clear()
 
-    def _key(self, batch: RecordBatch) -> Key:
-        return batch.topic if batch.topic in self._whole else batch.tp
-
     def _due(self, box: _Box) -> float:
         if box.patience is None or box.records >= self._most:
             return float("-inf")
@@ -166,12 +158,24 @@ class Mailbox:
         return box.since + box.patience.gather_s - box.patience.lead_s
 
     def _pop(self, box: _Box, now: float) -> RecordBatch:
-        batches = [box.batches.popleft()]
-        records = len(batches[0])
-        while box.batches and records + len(box.batches[0]) <= self._most:
-            records += len(box.batches[0])
-            batches.append(box.batches.popleft())
+        first = box.batches[0]
+        one = box.patient and box.records >= self._most
+        taken: list[RecordBatch] = []
+        left: deque[RecordBatch] = deque()
+        records = 0
+        while box.batches:
+            batch = box.batches.popleft()
+            if one and batch.partition != first.partition:
+                left.append(batch)
+            elif taken and records + len(batch) > self._most:
+                left.append(batch)
+                break
+            else:
+                taken.append(batch)
+                records += len(batch)
+        left.extend(box.batches)
+        box.batches = left
         box.records -= records
         box.since = now
         box.at_work = True
-        return joined(batches)
+        return joined(taken)

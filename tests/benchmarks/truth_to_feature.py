@@ -75,10 +75,12 @@ class Load(threading.Thread):
                 "queue.buffering.max.messages": 1_000_000,
             }
         )
-        # When each request and each truth was published, seconds since 1970.
+        # When each request and each truth was published, in seconds of the clock that the reader
+        # has; of truths also since 1970, as records have it: the two may run apart.
         # Requests go on for longer than truths, so that the last truths are asked for, too.
         self.asked: Floats = np.zeros(self._n + 2 * self._behind)
         self.told: Floats = np.zeros(self._n)
+        self.told_at: Floats = np.zeros(self._n)
 
     def run(self) -> None:
         """Publish what is due every two milliseconds."""
@@ -97,20 +99,19 @@ class Load(threading.Thread):
         self._producer.flush(30)
 
     def _ask(self, i: int) -> None:
-        now = time.time()
         record = {
             "request_id": f"r{i:09}",
-            "event_time": int(now * 1000),
+            "event_time": int(time.time() * 1000),
             "features": self._inputs[i % POOL],
         }
-        self.asked[i] = now
+        self.asked[i] = time.perf_counter()
         self._publish("requests", "request", record)
 
     def _tell(self, i: int) -> None:
         now = time.time()
         late = float(self._inputs[i % POOL]["x"]) > 0
         record = {"request_id": f"r{i:09}", "known_at": int(now * 1000), "truth": late}
-        self.told[i] = now
+        self.told[i], self.told_at[i] = time.perf_counter(), now
         self._publish("truth", "truth", record)
 
     def _publish(self, topic: str, record_name: str, record: dict[str, Any]) -> None:
@@ -139,7 +140,6 @@ def measure(rate: int, seconds: float, folder: Path) -> dict[str, Any]:
 def _measured(bench: Bench, rate: int, seconds: float) -> dict[str, Any]:
     worker = bench.worker()
     worker.wait_until_ready()
-    clock = time.time() - time.perf_counter()
     reader = Reader(bench.bootstrap, bench.topic("predictions"), bench.task.partitions)
     load = Load(bench, rate, seconds)
     usage = psutil.Process(worker.process.pid)
@@ -157,9 +157,9 @@ def _measured(bench: Bench, rate: int, seconds: float) -> dict[str, Any]:
     # So that the last truths are counted too: a few more requests, until one has all of them.
     _ask_until_all_count(bench, reader, places, len(load.asked))
     reader.stop()
-    served = _Served(bench, reader, clock)
+    served = _Served(bench, reader)
     steady = np.flatnonzero(load.told > load.told[0] + WARM_UP_S)
-    told = load.told[steady]
+    told, told_at = load.told[steady], load.told_at[steady]
     partition, offset = np.array([places[i] for i in steady.tolist()], np.int64).T
     answered = served.arrived[np.searchsorted(served.numbers, steady)] - load.asked[steady]
     features = bench.read("features")
@@ -168,14 +168,14 @@ def _measured(bench: Bench, rate: int, seconds: float) -> dict[str, Any]:
     return {
         "rate": rate,
         "truths": len(steady),
-        "served_ms": _spread(served.first(served.predicted, partition, offset) - told),
+        "served_ms": _spread(served.first(served.predicted, partition, offset) - told_at),
         "visible_ms": _spread(served.first(served.arrived, partition, offset) - told),
         "answered_ms": _spread(answered),
         "features_per_request": round(len(features) / len(served.numbers), 3),
         "steps_ms": {
-            "joined": _median(_joined_at(bench, outcomes)[steady] - told),
-            "outcome": _median(handed - told),
-            "sums": _median(_summed_at(bench, features, partition, offset) - told),
+            "joined": _median(_joined_at(bench, outcomes)[steady] - told_at),
+            "outcome": _median(handed - told_at),
+            "sums": _median(_summed_at(bench, features, partition, offset) - told_at),
         },
         "cpu": round(cpu / spent, 3),
     }
@@ -211,7 +211,7 @@ def _median(seconds: Floats) -> float:
 class _Served:
     """The predictions: which request, when made and when visible, and what each counted."""
 
-    def __init__(self, bench: Bench, reader: Reader, clock: float) -> None:
+    def __init__(self, bench: Bench, reader: Reader) -> None:
         times = np.repeat([at for at, _ in reader.arrivals], [len(m) for _, m in reader.arrivals])
         messages = [message for _, found in reader.arrivals for message in found]
         decoded = codecs(bench.task)["prediction"].decode([m.value() for m in messages])
@@ -220,7 +220,7 @@ class _Served:
         numbers = np.array([int(id_[1:]) for id_ in columns["request_id"].values], np.int64)
         order = np.argsort(numbers)
         self.numbers = numbers[order]
-        self.arrived = (times + clock)[order]
+        self.arrived = times[order]
         self.predicted = columns["predicted_at"].values[order] / 1000
         marks, at = np.unique(columns["features_as_of"].values.astype(str), return_inverse=True)
         as_of = np.array([list(map(int, mark.split(","))) for mark in marks.tolist()], np.int64)

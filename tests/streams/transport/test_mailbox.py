@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from streams.transport.batch import RecordBatch, columns_of
 from streams.transport.mailbox import WORTH, Mailbox, Patience
 
-WHOLE, SLOW, QUICK, PLAIN = "t.requests", "t.metrics", "t.truth", "t.models"
+ASKED, SLOW, QUICK, PLAIN = "t.requests", "t.metrics", "t.truth", "t.models"
 MOST = 10
 PATIENCE = {
     SLOW: Patience(gather_s=0.5, linger_s=0.1),
@@ -53,7 +53,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.mailbox = Mailbox({WHOLE}, PATIENCE, MOST, lambda: self.now)
+        self.mailbox = Mailbox(PATIENCE, MOST, lambda: self.now)
         self.next: dict[tuple[str, int], int] = {}
         self.waiting: dict[tuple[str, int], list[int]] = {}
         self.since: dict[tuple[str, int], float] = {}
@@ -61,7 +61,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         places=st.lists(
-            st.tuples(st.sampled_from([WHOLE, SLOW, QUICK, PLAIN]), st.integers(0, 2)), max_size=8
+            st.tuples(st.sampled_from([ASKED, SLOW, QUICK, PLAIN]), st.integers(0, 2)), max_size=8
         ),
         began=begun,
     )
@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
             if not any(self.waiting.get(one) for one in self.beside(place)):
                 self.since.update(dict.fromkeys(self.beside(place), self.now))
             queue.append(offset)
-        for batch in columns_of(messages, 1, {WHOLE}):
+        for batch in columns_of(messages, 1):
             before = self.mailbox.wait_s(committing)
             news = self.mailbox.put(batch, lambda: committing)
             # Whoever waits is told of all that ends the wait sooner.
@@ -88,13 +88,13 @@ class Machine(RuleBasedStateMachine):
         promised = self.mailbox.wait_s(committing)
         taken = self.mailbox.take(committing)
         assert bool(taken) == (promised == 0)
-        busy = {self.key(batch) for batch in self.at_work}
+        busy = {batch.topic for batch in self.at_work}
         for batch in taken:
             # A few records wait for the end of a commit, of one; nobody waits for the patient ones.
             came = self.since[batch.tp]
             assert batch.topic in PATIENCE or committing is None or came < committing
-            assert self.key(batch) not in busy
-            busy.add(self.key(batch))
+            assert batch.topic not in busy
+            busy.add(batch.topic)
             before = dict(self.since)
             self.check(batch)
             self.check_turn(batch, before)
@@ -117,11 +117,13 @@ class Machine(RuleBasedStateMachine):
         assert batch.next_offsets == seen
         if batch.topic in PATIENCE:
             waited = self.now - self.since[batch.tp]
-            whole = len(batch) + len(self.waiting[batch.tp]) >= MOST
-            assert whole or waited >= PATIENCE[batch.topic].gather_s
+            left = sum(len(self.waiting.get(place, ())) for place in self.beside(batch.tp))
+            many = len(batch) + left >= MOST
+            assert many or waited >= PATIENCE[batch.topic].gather_s
+            assert len(seen) == 1 if many else not left
         self.since.update(dict.fromkeys(self.beside(batch.tp), self.now))
-        if batch.topic != WHOLE:
-            assert len(seen) == 1
+        assert list(seen) == sorted(seen)
+        assert [part.tp for part in batch.parts()] == list(seen)
 
     def check_turn(self, batch: RecordBatch, since: dict[tuple[str, int], float]) -> None:
         """None that is due has waited longer, whatever its lead; the others have waited less."""
@@ -134,7 +136,7 @@ class Machine(RuleBasedStateMachine):
 
         for place, queue in self.waiting.items():
             patience = PATIENCE.get(place[0])
-            if patience is None or not queue or place == batch.tp:
+            if patience is None or not queue or place[0] == batch.topic:
                 continue
             if self.now >= since[place] + patience.gather_s:
                 assert turn(batch.tp) <= turn(place)
@@ -142,11 +144,7 @@ class Machine(RuleBasedStateMachine):
     @staticmethod
     def beside(place: tuple[str, int]) -> list[tuple[str, int]]:
         """The places whose records come in one batch with a place's."""
-        return [(WHOLE, partition) for partition in range(3)] if place[0] == WHOLE else [place]
-
-    @staticmethod
-    def key(batch: RecordBatch) -> object:
-        return batch.topic if batch.topic == WHOLE else batch.tp
+        return [(place[0], partition) for partition in range(3)]
 
     @precondition(lambda self: self.at_work)
     @rule(data=st.data())
@@ -170,11 +168,11 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_is_taken_at_last(self) -> None:
-        busy = {self.key(batch) for batch in self.at_work}
+        busy = {batch.topic for batch in self.at_work}
         idle = [
             place
             for place, queue in self.waiting.items()
-            if queue and (place[0] if place[0] == WHOLE else place) not in busy
+            if queue and place[0] not in busy
             if place[0] not in PATIENCE or all(b.topic not in PATIENCE for b in self.at_work)
         ]
         assert (self.mailbox.wait_s() <= LONGEST_S) == bool(idle)
@@ -184,19 +182,20 @@ TestMailbox = Machine.TestCase
 
 
 def test_many_records_do_not_wait_for_the_end_of_a_commit() -> None:
-    mailbox = Mailbox({WHOLE}, PATIENCE, 10 * WORTH, lambda: 0.0)
-    first = [Message(WHOLE, i % 3, i) for i in range(WORTH - 1)]
-    mailbox.put(*columns_of(first, 1, {WHOLE}))
+    mailbox = Mailbox(PATIENCE, 10 * WORTH, lambda: 0.0)
+    first = [Message(ASKED, i % 3, i) for i in range(WORTH - 1)]
+    for one in columns_of(first, 1):
+        mailbox.put(one)
     assert mailbox.take(committing_since=0.0) == []
-    mailbox.put(*columns_of([Message(WHOLE, 0, WORTH)], 1, {WHOLE}))
+    mailbox.put(*columns_of([Message(ASKED, 0, WORTH)], 1))
     (batch,) = mailbox.take(committing_since=0.0)
     assert len(batch) == WORTH
 
 
 def test_records_wait_for_the_end_of_one_commit_and_not_of_the_next() -> None:
     now = 1.0
-    mailbox = Mailbox({WHOLE}, PATIENCE, MOST, lambda: now)
-    mailbox.put(*columns_of([Message(WHOLE, 0, 0)], 1, {WHOLE}))
+    mailbox = Mailbox(PATIENCE, MOST, lambda: now)
+    mailbox.put(*columns_of([Message(ASKED, 0, 0)], 1))
     assert mailbox.take(committing_since=0.5) == []
     now = 2.0
     (batch,) = mailbox.take(committing_since=1.5)

@@ -49,11 +49,10 @@ def consumer() -> Any:
     made: Any = object.__new__(Consumer)
     made.app = SimpleNamespace(
         consumer_generation_id=1,
-        whole=set(),
         batch_max=10,
         answers=SimpleNamespace(committing_since=None),
     )
-    made._mailbox = Mailbox(set(), {}, 10, lambda: 0.0)
+    made._mailbox = Mailbox({}, 10, lambda: 0.0)
     made._slot = threading.Condition()
     made._stopping = threading.Event()
     made._stopping.set()  # a pause between two fetches is over at once
@@ -104,7 +103,7 @@ def test_a_worker_that_commits_nothing_ends(consumer: Any, monkeypatch: pytest.M
 
 
 def test_the_result_of_an_assignment_that_is_over_is_not_committed() -> None:
-    (batch,) = columns_of([Message(PLAIN, 2, 100)], 1, set())
+    (batch,) = columns_of([Message(PLAIN, 2, 100)], 1)
     current = {"generation": 1}
     worked_on: list[RecordBatch] = []
 
