@@ -6,6 +6,7 @@ dicts: one NumPy operation then serves the whole batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -41,6 +42,16 @@ class Column:
 
 Columns = dict[str, Column]
 """Leaf path → column; all columns of one batch have the same length."""
+
+
+def joined(columns: Sequence[Column]) -> Column:
+    """Columns of one field, one after the other."""
+    values = np.concatenate([column.values for column in columns])
+    if all(column.valid is None for column in columns):
+        return Column(values)
+    masks = [np.True_ if column.valid is None else column.valid for column in columns]
+    parts = [np.broadcast_to(mask, len(one)) for mask, one in zip(masks, columns, strict=True)]
+    return Column(values, np.concatenate(parts))
 
 
 def constant(value: str | bytes | bool | int | float | None, n: int) -> Column:

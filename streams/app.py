@@ -184,7 +184,7 @@ def build(task: Task, settings: Settings) -> App:
         prompt={BY_NAME[name].topic(task.name): patience for name, patience in prompt.items()},
     )
     app.stage("serving", [BY_NAME["requests"].topic(task.name)], serving, by_partition=False)
-    app.stage("feedback", feedback.topics, feedback, patient=True)
+    app.stage("feedback", feedback.topics, feedback, patient=True, by_partition=False)
     app.stage("tally", tally.topics, tally, patient=True)
     app.stage("metrics", [metrics.topic], metrics, patient=True)
     if task.drift.kinds:
@@ -197,7 +197,7 @@ def build(task: Task, settings: Settings) -> App:
         app.stage("compare", comparisons.topics, comparisons, patient=True)
         app.stage("rollout", rollout.topics, rollout, patient=True)
     if definition:
-        app.stage("windowed", cells.topics, cells, patient=True)
+        app.stage("windowed", cells.topics, cells, patient=True, by_partition=False)
 
     @app.timer(1.0)
     async def tell_of_windows() -> None:

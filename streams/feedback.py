@@ -13,14 +13,14 @@ from schemas.topics import BY_NAME, INPUT_MAX_BYTES, REROUTED
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.join import Waiting
 from streams.labels import bad_signals, bad_truths, newest_label
-from streams.outcomes import first_outcomes, outcomes
+from streams.outcomes import first_outcomes, outcomes, together
 from streams.partitioner import partitions_of
 from streams.pending import Pending
 from streams.sessions import Sessions, corrections
 from streams.signals import Exposure, Signals
 from streams.store import Stores
 from streams.task import Task
-from streams.transport.batch import Output, RecordBatch, Result
+from streams.transport.batch import Output, RecordBatch, Result, all_of
 from streams.truths import Asked, Heard, Truths
 
 STAGE = "feedback"
@@ -49,7 +49,6 @@ class Feedback:
         self._topic = {name: BY_NAME[name].topic(task.name) for name in BY_NAME}
         self._handlers = {
             self._topic["predictions"]: self._on_predictions,
-            self._topic["truth"]: self._on_truths,
             self._topic["signals"]: self._on_signals,
         }
         self._pending: dict[int, Pending] = {}
@@ -57,7 +56,7 @@ class Feedback:
     @property
     def topics(self) -> tuple[str, ...]:
         """The topics that the agent reads."""
-        return tuple(self._handlers)
+        return tuple(self._topic[name] for name in ("predictions", "truth", "signals"))
 
     def close(self) -> None:
         """Forget what was read of stores that are closed."""
@@ -65,14 +64,29 @@ class Feedback:
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Join one batch; the state changes with it."""
-        store = self._stores.get(STAGE, batch.partition)
-        pending = self._pending.get(batch.partition)
+        parts = batch.parts()
+        pending = [self._pending_of(part.partition) for part in parts]
+        outputs: list[Output] = []
+        if batch.topic == self._topic["truth"]:
+            outputs += self._on_truths(parts, pending)
+        else:
+            handle = self._handlers[batch.topic]
+            for part, state in zip(parts, pending, strict=True):
+                outputs += handle(part, state)
+        writes = [
+            self._stores.get(STAGE, part.partition).seal({batch.topic: part.next_offset})
+            for part in parts
+        ]
+        return Result(batch, outputs, all_of(writes))
+
+    def _pending_of(self, partition: int) -> Pending:
+        pending = self._pending.get(partition)
         if pending is None:
+            store = self._stores.get(STAGE, partition)
             follows = self._sessions is not None
             pending = Pending(store, self._task.horizon_ms, self._clock(), follows)
-            self._pending[batch.partition] = pending
-        outputs = self._handlers[batch.topic](batch, pending)
-        return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
+            self._pending[partition] = pending
+        return pending
 
     def _on_predictions(self, batch: RecordBatch, pending: Pending) -> list[Output]:
         decoded = batch.decoded(self._predictions)
@@ -108,23 +122,42 @@ class Feedback:
         now_ms = self._clock()
         if len(ids):
             pending.horizon.saw_predictions(int(newest[-1]) if told[-1] else None, now_ms)
-        outputs = self._outputs(batch, columns, heard, _failures(decoded), now_ms)
+        outputs = self._outcomes(columns, [heard], now_ms)
+        outputs += self._set_aside(batch, _failures(decoded), now_ms)
         return outputs + self._gone(batch.partition, pending, heard.late, now_ms)
 
-    def _on_truths(self, batch: RecordBatch, pending: Pending) -> list[Output]:
-        decoded = batch.decoded(self._truths, INPUT_MAX_BYTES)
-        columns, now_ms = decoded.columns, self._clock()
-        letters = _failures(decoded) + bad_truths(self._task, columns, decoded.index, now_ms)
-        rows, moves = self._at_home(batch, decoded, letters)
-        asked = self._asked(pending, [id_.encode() for id_ in columns["request_id"].values[rows]])
-        shown = self._shown(self._signals_of(pending, asked.ids))
-        heard = self._hearing.come(pending, batch, decoded, rows, asked, shown)
-        newest = newest_label(self._task, columns["known_at"].values[rows])
-        pending.horizon.saw_truths(newest, now_ms)
-        letters += heard.letters
-        outputs = self._outputs(batch, asked.columns, heard, letters, now_ms)
-        outputs += self._gone(batch.partition, pending, heard.late, now_ms)
-        return [*outputs, _reroute(batch, moves)] if moves else outputs
+    def _on_truths(self, parts: list[RecordBatch], pending: list[Pending]) -> list[Output]:
+        """Truths of several partitions: their predictions are decoded, and their outcomes encoded,
+        all together."""
+        now_ms = self._clock()
+        outputs: list[Output] = []
+        arrived = []
+        for batch in parts:
+            decoded = batch.decoded(self._truths, INPUT_MAX_BYTES)
+            letters = _failures(decoded)
+            letters += bad_truths(self._task, decoded.columns, decoded.index, now_ms)
+            rows, moves = self._at_home(batch, decoded, letters)
+            if moves:
+                outputs.append(_reroute(batch, moves))
+            arrived.append((decoded, rows, letters))
+        asked = self._asked(
+            [
+                (state, [id_.encode() for id_ in decoded.columns["request_id"].values[rows]])
+                for state, (decoded, rows, _) in zip(pending, arrived, strict=True)
+            ]
+        )
+        heard = []
+        for batch, state, mine, (decoded, rows, letters) in zip(
+            parts, pending, asked, arrived, strict=True
+        ):
+            shown = self._shown(self._signals_of(state, mine.ids))
+            found = self._hearing.come(state, batch, decoded, rows, mine, shown)
+            newest = newest_label(self._task, decoded.columns["known_at"].values[rows])
+            state.horizon.saw_truths(newest, now_ms)
+            outputs += self._set_aside(batch, letters + found.letters, now_ms)
+            outputs += self._gone(batch.partition, state, found.late, now_ms)
+            heard.append(found)
+        return self._outcomes(asked[0].columns, heard, now_ms) + outputs
 
     def _on_signals(self, batch: RecordBatch, pending: Pending) -> list[Output]:
         decoded = batch.decoded(self._signals, INPUT_MAX_BYTES)
@@ -132,16 +165,17 @@ class Feedback:
         letters = _failures(decoded)
         letters += bad_signals(self._task, columns, decoded.index, now_ms)
         if self._sessions is None:
-            return [self._dead.output(batch, letters, now_ms)] if letters else []
+            return self._set_aside(batch, letters, now_ms)
         rows, moves = self._at_home(batch, decoded, letters)
         newest = newest_label(self._task, columns["event_time"].values[rows])
         corrected = columns["kind"].values[rows] == self._correction
         others = rows[~corrected]
         before, ids = self._sessions.concerned(pending, decoded, others, newest, now_ms)
-        asked = self._asked(pending, ids)
+        (asked,) = self._asked([(pending, ids)])
         read = self._sessions.come(pending, decoded, others, before, asked)
         letters += read.letters
-        outputs = self._outputs(batch, asked.columns, Heard(pairs=read.pairs), letters, now_ms)
+        outputs = self._outcomes(asked.columns, [Heard(pairs=read.pairs)], now_ms)
+        outputs += self._set_aside(batch, letters, now_ms)
         outputs += self._gone(batch.partition, pending, [], now_ms)
         if corrected.any():
             outputs.append(self._corrected(batch, decoded, rows[corrected]))
@@ -158,16 +192,24 @@ class Feedback:
             return None
         return lambda id_: sessions.shown(signals[id_])
 
-    def _asked(self, pending: Pending, ids: list[bytes]) -> Asked:
-        """The predictions of request ids."""
-        values, waiting = pending.asked(ids)
-        there = np.fromiter((value is not None for value in values), bool, len(ids))
-        decoded = self._predictions.decode([value for value in values if value is not None])
+    def _asked(self, wanted: Sequence[tuple[Pending, list[bytes]]]) -> list[Asked]:
+        """The predictions of request ids, partition by partition; all have the same columns."""
+        looked_up = [pending.asked(ids) for pending, ids in wanted]
+        values = [value for found, _ in looked_up for value in found if value is not None]
+        decoded = self._predictions.decode(values)
         if decoded.failures:
             raise ValueError(f"a pending prediction does not decode: {decoded.failures[0].message}")
-        times = np.zeros(len(ids), np.int64)
-        times[there] = decoded.columns["event_time"].values
-        return Asked(ids, decoded.columns, np.cumsum(there) - 1, there, times, waiting)
+        event_times = decoded.columns["event_time"].values
+        asked = []
+        begin = 0
+        for (_, ids), (found, waiting) in zip(wanted, looked_up, strict=True):
+            there = np.fromiter((value is not None for value in found), bool, len(ids))
+            rows = begin + np.cumsum(there) - 1
+            times = np.zeros(len(ids), np.int64)
+            times[there] = event_times[rows[there]]
+            begin += int(there.sum())
+            asked.append(Asked(ids, decoded.columns, rows, there, times, waiting))
+        return asked
 
     def _at_home(
         self, batch: RecordBatch, decoded: Batch, letters: list[DeadLetter]
@@ -211,31 +253,27 @@ class Feedback:
         ids = [id_.encode() for id_ in columns["request_id"].values]
         return Output(self._topic["truth"], ids, values, headers)
 
-    def _outputs(
-        self,
-        batch: RecordBatch,
-        predictions: Columns,
-        heard: Heard,
-        letters: list[DeadLetter],
-        now_ms: int,
-    ) -> list[Output]:
-        outputs = []
+    def _outcomes(self, predictions: Columns, heard: Sequence[Heard], now_ms: int) -> list[Output]:
+        """The outcomes of what was heard of requests whose predictions are these."""
         keys: list[bytes] = []
         values: list[bytes] = []
         parts: list[Columns] = []
-        if heard.firsts is not None:
-            parts.append(first_outcomes(predictions, heard.firsts, now_ms))
-        if heard.pairs:
-            parts.append(outcomes(self._task.kind, predictions, heard.pairs, now_ms))
+        firsts = [one.firsts for one in heard if one.firsts is not None]
+        pairs = [pair for one in heard for pair in one.pairs]
+        if firsts:
+            parts.append(first_outcomes(predictions, together(firsts), now_ms))
+        if pairs:
+            parts.append(outcomes(self._task.kind, predictions, pairs, now_ms))
         for columns in parts:
             ids = [id_.encode() for id_ in columns["request_id"].values]
             keys += ids
             values += self._outcome.encode(columns, len(ids))
-        if keys:
-            outputs.append(Output(self._topic["outcomes"], keys, values))
-        if letters:
-            outputs.append(self._dead.output(batch, letters, now_ms))
-        return outputs
+        return [Output(self._topic["outcomes"], keys, values)] if keys else []
+
+    def _set_aside(
+        self, batch: RecordBatch, letters: Sequence[DeadLetter], now_ms: int
+    ) -> list[Output]:
+        return [self._dead.output(batch, letters, now_ms)] if letters else []
 
     def _gone(
         self, partition: int, pending: Pending, late: list[Waiting], now_ms: int

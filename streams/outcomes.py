@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.columns import Column, Columns, constant
+from schemas.columns import Column, Columns, constant, joined
 from schemas.records import Kind
 from streams.join import Value
 from streams.signals import Exposure
@@ -48,6 +48,16 @@ class Firsts(NamedTuple):
 
     rows: npt.NDArray[np.int64]
     truths: Columns
+
+
+def together(several: Sequence[Firsts]) -> Firsts:
+    """Those of several partitions, one or more, as one."""
+    if len(several) == 1:
+        return several[0]
+    truths = {
+        path: joined([firsts.truths[path] for firsts in several]) for path in several[0].truths
+    }
+    return Firsts(np.concatenate([firsts.rows for firsts in several]), truths)
 
 
 def first_outcomes(predictions: Columns, firsts: Firsts, now_ms: int) -> Columns:

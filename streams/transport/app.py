@@ -16,7 +16,7 @@ from faust.serializers.schemas import Schema
 from faust.types import TP
 from prometheus_client import Histogram
 
-from streams.transport.batch import RecordBatch, Result
+from streams.transport.batch import RecordBatch, Result, all_of
 from streams.transport.delivery import EXIT_CODE, Delivery, Mode
 from streams.transport.driver import Transport
 from streams.transport.mailbox import PATIENT, Patience
@@ -41,13 +41,8 @@ def _by_partition(stage: Stage, batch: RecordBatch) -> Result:
     if len(results) == 1:
         return results[0]
     writes = [result.after_commit for result in results if result.after_commit is not None]
-
-    def after_commit() -> None:
-        for write in writes:
-            write()
-
     outputs = [output for result in results for output in result.outputs]
-    return Result(batch, outputs, after_commit if writes else None)
+    return Result(batch, outputs, all_of(writes) if writes else None)
 
 
 class BatchSchema(Schema):

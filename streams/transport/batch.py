@@ -175,6 +175,16 @@ class Result:
     after_commit: Callable[[], Any] | None = None
 
 
+def all_of(writes: Sequence[Callable[[], Any]]) -> Callable[[], None]:
+    """One function for several that write state, each of a partition of its own."""
+
+    def write_all() -> None:
+        for write in writes:
+            write()
+
+    return write_all
+
+
 def columns_of(messages: Sequence[Any], generation: int) -> list[RecordBatch]:
     """librdkafka's messages as one batch for each partition, in order of first appearance.
 

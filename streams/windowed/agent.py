@@ -15,7 +15,7 @@ from schemas.topics import BY_NAME
 from streams.dead_letters import DeadLetter, DeadLetters
 from streams.store import Store, Stores
 from streams.task import Task
-from streams.transport.batch import Output, RecordBatch, Result
+from streams.transport.batch import Output, RecordBatch, Result, all_of
 from streams.windowed import ring
 from streams.windowed.cells import Cell, Sum, sums
 from streams.windowed.declare import Of
@@ -77,30 +77,46 @@ class Cells:
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Sum one batch."""
-        store = self._stores.get(self.stage, batch.partition)
         kind = self._definition.topics[batch.topic]
         decoded = batch.decoded(self._codecs[kind])
-        before = _reached(store, kind)
-        changed: dict[Cell, Sum] = {}
-        newest = before.newest
-        if len(decoded):
-            added, newest = sums(self._definition, kind, decoded.columns, before.newest)
-            changed = _add(store, kind, added)
-        now = Reached(batch.next_offset, newest)
-        store.put(
-            _REACHED + _LETTER[kind], _STATE.pack(now.through, newest is not None, newest or 0)
+        parts = batch.parts()
+        stores = [self._stores.get(self.stage, part.partition) for part in parts]
+        before = [_reached(store, kind) for store in stores]
+        sizes = [len(part.decoded(self._codecs[kind])) for part in parts]
+        summed = sums(
+            self._definition, kind, decoded.columns, sizes, [one.newest for one in before]
         )
-        live = batch.partition in self._live
-        told = not live or self._told(store, kind)
-        homes = ring.passed(before.through, now.through) if told else [(0, ring.REFRESHED)]
-        changed = self._refreshed(store, kind, homes, newest) | changed
         outputs: list[Output] = []
-        if live:
-            outputs += self._publish(batch, changed, before, now)
+        writes = []
+        for part, store, then, (added, newest) in zip(parts, stores, before, summed, strict=True):
+            now = Reached(part.next_offset, newest)
+            outputs += self._put(part, store, kind, added, then, now)
+            writes.append(store.seal({batch.topic: part.next_offset}))
         if decoded.failures:
             letters = [DeadLetter(f.position, f.reason, f.message) for f in decoded.failures]
             outputs.append(self._dead.output(batch, letters, self._clock()))
-        return Result(batch, outputs, store.seal({batch.topic: batch.next_offset}))
+        return Result(batch, outputs, all_of(writes))
+
+    def _put(
+        self,
+        part: RecordBatch,
+        store: Store,
+        kind: Of,
+        added: Mapping[Cell, Sum],
+        before: Reached,
+        now: Reached,
+    ) -> list[Output]:
+        """Add to the sums of one partition; what is to be published of them."""
+        changed = _add(store, kind, added)
+        newest = now.newest
+        store.put(
+            _REACHED + _LETTER[kind], _STATE.pack(now.through, newest is not None, newest or 0)
+        )
+        live = part.partition in self._live
+        told = not live or self._told(store, kind)
+        homes = ring.passed(before.through, now.through) if told else [(0, ring.REFRESHED)]
+        changed = self._refreshed(store, kind, homes, newest) | changed
+        return self._publish(part, changed, before, now) if live else []
 
     @staticmethod
     def _told(store: Store, kind: Of) -> bool:

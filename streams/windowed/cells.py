@@ -5,8 +5,9 @@ Sums of whole numbers: any order and any cut into batches give the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -69,22 +70,42 @@ def counted(kind: Of, columns: Columns) -> Counted:
 
 
 def sums(
-    definition: Definition, kind: Of, columns: Columns, newest: int | None
-) -> tuple[dict[Cell, Sum], int | None]:
-    """What a batch of one source adds to each cell, and the source's newest time after it.
+    definition: Definition,
+    kind: Of,
+    columns: Columns,
+    sizes: Sequence[int],
+    newest: Sequence[int | None],
+) -> list[tuple[dict[Cell, Sum], int | None]]:
+    """What the rows of several sources add to each cell, and each source's newest time after them.
 
-    newest: the source's newest time before, in ms; None before its first record that counts. Rows
-    of buckets that have left add nothing.
+    sizes: how many rows are of each source, which lie one after the other. newest: each source's
+    newest time before, in ms; None before its first record that counts. Rows of buckets that have
+    left add nothing.
     """
     found = counted(kind, columns)
     if not len(found.rows):
-        return {}, newest
-    # A row is late by the times before it, so that the cut into batches makes no difference. The
-    # first of all is not late.
-    first = found.times[0] if newest is None else np.int64(newest)
-    before = np.maximum.accumulate(np.append(first, found.times))
+        return [({}, time) for time in newest]
+    ends = np.searchsorted(found.rows, np.cumsum(sizes)).tolist()
+    before = np.empty(len(found.rows), np.int64)
+    after = list(newest)
+    for part, (first, end) in enumerate(pairwise([0, *ends])):
+        if first == end:
+            continue
+        # A row is late by the times before it, so that the cut into batches makes no difference.
+        # The first of all is not late.
+        times, reached = found.times[first:end], newest[part]
+        before[first] = times[0] if reached is None else reached
+        before[first + 1 : end] = times[:-1]
+        np.maximum.accumulate(before[first:end], out=before[first:end])
+        after[part] = max(int(before[end - 1]), int(times[-1]))
     taken = {path: column.take(found.rows) for path, column in columns.items()}
-    return grouped(definition, kind, taken, found.times, found.truths, before[:-1]), int(before[-1])
+    parts = np.repeat(np.arange(len(ends)), np.diff([0, *ends]))
+    added: list[dict[Cell, Sum]] = [{} for _ in ends]
+    for part, cell, sum_ in _grouped(
+        definition, kind, taken, found.times, found.truths, before, parts
+    ):
+        added[part][cell] = sum_
+    return list(zip(added, after, strict=True))
 
 
 def grouped(
@@ -99,42 +120,53 @@ def grouped(
 
     newest: int64 (n,) or (1,), the time that the source had come to before each row, in ms.
     """
-    added: dict[Cell, Sum] = {}
+    parts = np.zeros(len(times), np.int64)
+    found = _grouped(definition, kind, columns, times, truths, newest, parts)
+    return {cell: sum_ for _, cell, sum_ in found}
+
+
+def _grouped(
+    definition: Definition,
+    kind: Of,
+    columns: Columns,
+    times: Ints,
+    truths: npt.NDArray[np.generic] | None,
+    newest: Ints,
+    parts: Ints,
+) -> Iterator[tuple[int, Cell, Sum]]:
+    """The same by part, int64 (n,) from 0."""
     for i, series in definition.of(kind):
         valid = times >= newest - definition.kept_ms[i]
         units = np.zeros(len(times), np.int64)
         if truths is not None:
             units, fit = definition.units(series, truths)
             valid &= fit
-        keys = definition.keys(series, columns)
-        added.update(_group(i, series, keys, valid, times, units))
-    return added
+        yield from _group(i, series, definition.keys(series, columns), valid, times, units, parts)
 
 
 def _group(
-    number: int, series: Series, keys: Keys, valid: Mask, times: Ints, units: Ints
-) -> Mapping[Cell, Sum]:
+    number: int, series: Series, keys: Keys, valid: Mask, times: Ints, units: Ints, parts: Ints
+) -> Iterator[tuple[int, Cell, Sum]]:
     if keys.valid is not None:
         valid = valid & keys.valid
     rows = np.flatnonzero(valid)
     if not len(rows):
-        return {}
+        return
     codes, texts = encode([keys.texts[row] for row in rows.tolist()])
     buckets = times[rows] // series.every_ms
     first = int(buckets.min())
     span = int(buckets.max()) - first + 1
-    groups, at = np.unique(codes * span + (buckets - first), return_inverse=True)
+    places = parts[rows] * len(texts) + codes
+    groups, at = np.unique(places * span + (buckets - first), return_inverse=True)
     counts = np.bincount(at, minlength=len(groups))
     totals = np.zeros(len(groups), np.int64)
     np.add.at(totals, at, units[rows])
     ends = (groups % span + first + 1) * series.every_ms
-    names = (texts[code] for code in (groups // span).tolist())
-    return {
-        Cell(end, number, name): Sum(count, total)
-        for end, name, count, total in zip(
-            ends.tolist(), names, counts.tolist(), totals.tolist(), strict=True
-        )
-    }
+    of, names = np.divmod(groups // span, len(texts))
+    for part, end, name, count, total in zip(
+        of.tolist(), ends.tolist(), names.tolist(), counts.tolist(), totals.tolist(), strict=True
+    ):
+        yield part, Cell(end, number, texts[name]), Sum(count, total)
 
 
 def encode(texts: list[str]) -> tuple[Ints, list[str]]:

@@ -17,6 +17,7 @@ from streams.feedback import REROUTED, Feedback
 from streams.horizon import IDLE_MS
 from streams.join import MOST_TRUTHS
 from streams.partitioner import partitions_of
+from streams.transport.batch import joined as joined_batches
 from streams.weak_labels import WeakLabels
 from tests.streams.joining import NOW, Joining, Topic, held, net, prediction, signal, truth
 from tests.streams.orders import Row, Step, histories, lives
@@ -766,6 +767,9 @@ TOLD = task_of(
 TOLD_CODECS = codecs(TOLD)
 IDS = st.sampled_from(["a", "b", "c"])
 HOURS = st.integers(0, 200).map(lambda n: START + n * HOUR_MS)
+# A request that is answered again when its first answer has left the bounded state is another one,
+# and would count again: answers are within a horizon here.
+ANSWERED = st.integers(0, H // HOUR_MS - 1).map(lambda n: START + n * HOUR_MS)
 
 
 def row(record: str, made: dict[str, Any]) -> Row:
@@ -776,7 +780,7 @@ FIRSTS = {
     "predictions": st.builds(
         lambda id_, at, changes: row("prediction", prediction(id_, at, **changes)),
         IDS,
-        HOURS,
+        ANSWERED,
         st.sampled_from(
             [
                 {},
@@ -820,3 +824,51 @@ def test_whatever_comes_first_each_label_counts_once_and_a_restart_changes_nothi
         held(found, label)
     assert [TOLD_CODECS["outcome"].read(value) for value in once.of("outcomes")] == found
     assert whole.of("dead-letters") == once.of("dead-letters")
+
+
+@settings(max_examples=30, deadline=None, phases=PHASES)
+@given(
+    sent=st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60), st.booleans()), max_size=8),
+        min_size=1,
+        max_size=4,
+    ),
+    asked=st.sets(st.integers(0, 9)),
+)
+def test_truths_of_several_partitions_in_one_batch_are_joined_as_apart(
+    sent: list[list[tuple[int, int, bool]]],
+    asked: set[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    task = task_of(partitions=4)
+    ids = [f"r{i}" for i in range(10)]
+    places = dict(zip(ids, partitions_of([i.encode() for i in ids], 4).tolist(), strict=True))
+    found = []
+    for apart in (True, False):
+        joining = Joining(tmp_path_factory.mktemp("parts"), task)
+        for partition in range(4):
+            mine = [prediction(ids[i], START) for i in sorted(asked) if places[ids[i]] == partition]
+            if mine:
+                joining.all(joining.predictions(mine, partition))
+        ends: dict[int, int] = {}
+        for some in sent:
+            batches = []
+            for partition in range(4):
+                # Every fourth lies elsewhere, and one is no truth at all.
+                rows: list[Any] = [
+                    truth(ids[i], START + hours * HOUR_MS, said)
+                    for i, hours, said in some
+                    if places[ids[i]] == partition or (i % 4 == 0 and partition == 0)
+                ]
+                if rows:
+                    first = ends.get(partition, 0)
+                    topic = joining.truths([*rows, b"no truth"], partition)
+                    ends[partition] = first + len(topic.values)
+                    batches.append(Rest(topic, first, topic.values).batch(0, len(topic.values)))
+            if batches:
+                joining.run(batches if apart else [joined_batches(batches)])
+        outcomes = sorted(joining.outcomes(), key=lambda one: places[one["request_id"]])
+        dead = sorted((one["partition"], one["offset"], one["reason"]) for one in joining.dead())
+        found.append((outcomes, dead, [joining.state(partition) for partition in range(4)]))
+        joining.close()
+    assert found[0] == found[1]

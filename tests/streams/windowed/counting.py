@@ -101,6 +101,22 @@ class Counting:
 
     def take(self, topic: str, partition: int, records: Sequence[dict[str, Any]]) -> list[Output]:
         """One batch; what it publishes."""
+        batch = self.fetched(topic, partition, records)
+        self.taken.append(batch)
+        outputs = self._count(batch)
+        self.outputs += outputs
+        return outputs
+
+    def take_together(self, topic: str, parts: Sequence[Sequence[dict[str, Any]]]) -> list[Output]:
+        """One batch of all partitions that have records; what it publishes."""
+        batches = [self.fetched(topic, p, records) for p, records in enumerate(parts) if records]
+        self.taken += batches
+        outputs = self._count(joined(batches)) if batches else []
+        self.outputs += outputs
+        return outputs
+
+    def fetched(self, topic: str, partition: int, records: Sequence[dict[str, Any]]) -> RecordBatch:
+        """The next records of a partition."""
         before = self.records.setdefault((topic, partition), [])
         codec = self.codecs[topic.rstrip("s")]
         batch = batch_of(
@@ -111,10 +127,7 @@ class Counting:
         )
         batch.offsets += self.gaps.get((topic, partition), 0)
         before += records
-        self.taken.append(batch)
-        outputs = self._count(batch)
-        self.outputs += outputs
-        return outputs
+        return batch
 
     def _count(self, batch: RecordBatch) -> list[Output]:
         result = self.cells(batch)

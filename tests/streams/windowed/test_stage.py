@@ -135,6 +135,40 @@ def differences(
     return report.examples
 
 
+def sums_of(updates: list[dict[str, Any]]) -> list[Any]:
+    """Whose sums they are, how far they go, and the sums in an order of their own."""
+    parts = ("sum_series", "keys", "bucket_ends", "counts", "totals")
+    return [
+        (
+            *(one[name] for name in ("source", "through", "newest", "series_names")),
+            sorted(zip(*(one[part] for part in parts), strict=True)),
+        )
+        for one in updates
+    ]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(outcomes, max_size=4), st.lists(outcomes, max_size=4)), max_size=4)
+)
+def test_partitions_in_one_batch_are_summed_as_apart(rounds: list[tuple[list[Any], ...]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        apart, together = Counting(Path(folder) / "apart"), Counting(Path(folder) / "together")
+        for parts in rounds:
+            published = [
+                apart.take("outcomes", p, records) for p, records in enumerate(parts) if records
+            ]
+            one = together.take_together("outcomes", parts)
+            flat = [output for some in published for output in some]
+            assert sums_of(apart.updates(flat)) == sums_of(together.updates(one))
+        for partition in (0, 1):
+            states = [
+                dict(one.stores.get(one.cells.stage, partition).scan(b"", b"\xff" * 99))
+                for one in (apart, together)
+            ]
+            assert states[0] == states[1]
+
+
 def test_a_wrong_value_is_found(tmp_path: Path) -> None:
     counting = Counting(tmp_path)
     counting.take("outcomes", 0, [known(START), known(START + 1, False)])
