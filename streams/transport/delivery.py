@@ -253,9 +253,11 @@ class Delivery:
         """Commit results in an order in which a crash between any two steps is safe.
 
         1. Begin a transaction. A crash here leaves nothing.
-        2. Produce the outputs. A crash leaves them invisible to those who read committed
-           records; the next ``init_transactions`` of this worker's name aborts them.
-        3. Add the offsets to the transaction. A crash leaves the same.
+        2. Add the offsets to the transaction. A crash leaves them unseen: the next
+           ``init_transactions`` of this worker's name aborts them. They come first since the broker
+           may still be busy with the end of the last transaction; whoever asks then is told to ask
+           again, and librdkafka does so at once for offsets, but after 20 ms for partitions.
+        3. Produce the outputs. A crash leaves them invisible to those who read committed records.
         4. Commit. A crash during it is decided by the broker: both or neither.
         5. Write the state. A crash before it leaves a state that is behind the offsets; the
            worker that gets the partition replays the inputs between the two.
@@ -269,14 +271,14 @@ class Delivery:
         partitions = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
         assert self._consumer is not None
         if self.mode == "exactly_once":
-            with STEP_SECONDS.labels("produce").time():
-                self._producer.begin_transaction()
-                self._produce(outputs)
+            self._producer.begin_transaction()
             if partitions:
                 with STEP_SECONDS.labels("offsets").time():
                     self._producer.send_offsets_to_transaction(
                         partitions, self._consumer.consumer_group_metadata(), COMMIT_TIMEOUT_S
                     )
+            with STEP_SECONDS.labels("produce").time():
+                self._produce(outputs)
             with STEP_SECONDS.labels("commit").time():
                 _until_decided(self._producer.commit_transaction)
         else:
