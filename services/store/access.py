@@ -1,12 +1,9 @@
-"""Who asks, and what a reader may do.
+"""Who asks, and what a reader may cost.
 
-The writer (one name, one password) may do everything. Everybody else on this machine may read,
-within limits on time, memory and rows. What keeps a reader from writing is the engine's own
-``readonly = 1``, set for the session after the limits, so that a query can change neither. It
-does not cover everything: with it chDB 26.9 still reads files (``SELECT file('/etc/passwd')``,
-``DESCRIBE file(...)``), writes files (``INTO OUTFILE``) and kills others' queries. So a reader's
-statement is first shown to the engine's own parser, and runs only if it is one statement, of a
-kind that reads, without INTO OUTFILE and without a function that reaches out of the store.
+The writer (one name, one password) inserts, defines and changes tables. Everybody else on this
+machine may read, within limits on time, memory and rows: these are set for the session first, the
+engine's ``readonly = 1`` last, so that a query can change none of them. Which statements may run
+is in `judge`, what the engine itself allows in `rights`.
 """
 
 from __future__ import annotations
@@ -17,9 +14,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from services.store.engine import Session, escape
 from services.store.errors import (
     ACCESS_DENIED,
     AUTHENTICATION_FAILED,
@@ -27,15 +22,8 @@ from services.store.errors import (
     SETTING_CONSTRAINT_VIOLATION,
     Refused,
 )
-from services.store.statements import keyword
-
-
-class Role(StrEnum):
-    """What a caller may do."""
-
-    WRITER = "writer"
-    READER = "reader"
-
+from services.store.judge import FILE_SETTINGS
+from services.store.rights import Role
 
 READER_NAMES = frozenset({"", "default", "reader"})
 
@@ -60,6 +48,11 @@ class Limits:
             "result_overflow_mode": "throw",
         }
 
+    def parsing(self) -> dict[str, str]:
+        """Of these what holds for the parsing of a statement."""
+        settings = self.settings()
+        return {name: settings[name] for name in ("max_execution_time", "max_memory_usage")}
+
 
 # What a reader may set besides tighter limits: how a result looks, how much work runs at once.
 _READER_SETTINGS = re.compile(
@@ -70,24 +63,6 @@ _READER_SETTINGS = re.compile(
     r"|format_csv_\w+|bool_(true|false)_representation)\Z"
 )
 _LIMITS = {"max_execution_time", "max_memory_usage", "max_result_rows", "max_result_bytes"}
-
-# Root nodes of statements that only read, in EXPLAIN AST's words.
-_READING = re.compile(
-    r"(Select\w*Query|Explain|DescribeQuery|Show(Tables|Columns|Indexes|Functions|Setting)\w*"
-    r"|Show(Create\w*|Processlist|Engine\w*)Query|Exists\w*Query)\Z"
-)
-# The table functions that stay within the store. Every other one of the engine is refused.
-_TABLE_FUNCTIONS = frozenset(
-    {"numbers", "numbers_mt", "zeros", "zeros_mt", "primes", "generaterandom", "generateseries"}
-    | {"generate_series", "values", "sqlstandardvalues", "view", "null", "merge", "format"}
-)
-# Ordinary functions that reach out of the store: files, certificates, language models, the log.
-_FUNCTIONS = frozenset(
-    {"file", "catboostevaluate", "showcertificate", "logtrace", "getclienthttpheader"}
-    | {"addresstoline", "addresstolinewithinlines", "addresstosymbol", "filesystemavailable"}
-)
-_FUNCTION_NODE = re.compile(r"^ *Function (\S+)", re.MULTILINE)
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -149,6 +124,15 @@ def reader_settings(asked: Mapping[str, str], limits: Limits) -> dict[str, str]:
     return {**settings, "readonly": "1"}
 
 
+def writer_settings(asked: Mapping[str, str]) -> dict[str, str]:
+    """The settings of the writer's session. Errors: Refused for those that name files."""
+    for name in asked:
+        if FILE_SETTINGS.match(name):
+            raise Refused(ACCESS_DENIED, f"'{name}' is for nobody: the store reads no files")
+    # An acknowledged insert must be in a part, not in a buffer.
+    return {"async_insert": "0", **asked}
+
+
 def _tighter(name: str, asked: str, most: str) -> str:
     try:
         value = float(asked)
@@ -162,63 +146,3 @@ def _tighter(name: str, asked: str, most: str) -> str:
             f"{asked} was asked",
         )
     return asked
-
-
-def _read_only(kind: str) -> Refused:
-    return Refused(
-        READONLY,
-        f"Cannot execute query in readonly mode: {kind} is not a statement that reads; "
-        "connect as the writer",
-    )
-
-
-class Gatekeeper:
-    """Judges readers' statements with the engine's own parser."""
-
-    def __init__(self, session: Session) -> None:
-        table_functions = session.run("SELECT lower(name) FROM system.table_functions").body
-        known = frozenset(table_functions.decode().split())
-        models = session.run("SELECT lower(name) FROM system.functions WHERE categories = 'AI'")
-        self.forbidden = (
-            (known - _TABLE_FUNCTIONS) | _FUNCTIONS | frozenset(models.body.decode().split())
-        )
-
-    @staticmethod
-    def judge_keyword(statement: bytes) -> None:
-        """Return unless the first word of a statement alone says that it writes rows.
-
-        An INSERT with rows behind its text is no SQL that the parser could be shown: it would
-        say SYNTAX_ERROR (or that binary rows are no UTF-8) where the truth is that a reader may
-        not write. Errors: Refused (READONLY).
-        """
-        if keyword(statement) == b"INSERT":
-            raise _read_only("INSERT")
-
-    def judge(self, session: Session, sql: str, params: Mapping[str, str]) -> None:
-        """Return if a reader may run ``sql``.
-
-        Errors: EngineError (its syntax is wrong, or it is more than one statement), Refused
-        (READONLY for a statement that does not read, ACCESS_DENIED for one that reaches out).
-        """
-        # 1. A parse without running anything: after it we know that it is one statement, so that
-        #    putting EXPLAIN AST before it covers all of it.
-        plain = session.run(
-            "SELECT formatQuerySingleLine({text:String})", "TSVRaw", {"text": escape(sql)}
-        ).body.decode(errors="replace")
-        # 2. The tree.
-        tree = session.run(f"EXPLAIN AST {sql}", "TabSeparated", params).body.decode(
-            errors="replace"
-        )
-        kind = tree.split(maxsplit=1)[0] if tree.strip() else ""
-        if not _READING.match(kind):
-            raise _read_only(kind)
-        if "INTO OUTFILE" in _QUOTED.sub("", plain).upper():
-            raise Refused(ACCESS_DENIED, "INTO OUTFILE is not for readers; take the result home")
-        named = (found.group(1).strip('`"').lower() for found in _FUNCTION_NODE.finditer(tree))
-        reached = sorted(self.forbidden.intersection(named))
-        if reached:
-            raise Refused(
-                ACCESS_DENIED,
-                f"Not enough privileges: {', '.join(reached)}() reaches out of the store; "
-                "readers see the store's tables only",
-            )

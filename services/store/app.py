@@ -19,12 +19,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from services.store import encodings
-from services.store.access import Credentials, Role
+from services.store.access import Credentials
 from services.store.calls import Call, read_call
 from services.store.engine import Answer
 from services.store.errors import UNKNOWN_EXCEPTION, EngineError, StoreError
 from services.store.execution import Executor, Running
 from services.store.metrics import Metrics
+from services.store.rights import Role
 from services.store.settings import StoreSettings
 from services.store.turns import Turns
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from services.store.errors import EngineError, Refused, StoreError, StoreLocked
+from services.store.rights import Role, users_xml
 
 # What a name in a SET or a parameter may be; anything else is not put into SQL.
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
@@ -70,6 +71,10 @@ class Session:
         if settings:
             changes = ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())
             self.run(f"SET {changes}")
+
+    def take(self, role: Role) -> None:
+        """Give up all rights of this session but those of ``role``."""
+        self.run(f"SET ROLE {role}")
 
     def run(
         self,
@@ -146,12 +151,12 @@ def _load_chdb() -> Any:
 class Engine:
     """The engine over one folder; the process's time zone becomes UTC with it.
 
-    configuration: of the engine as a whole, in ClickHouse's XML.
+    configuration: of the engine as a whole, elements of ClickHouse's XML.
 
     Errors: StoreLocked where another process has the folder open.
     """
 
-    def __init__(self, path: Path, configuration: str = "<clickhouse/>") -> None:
+    def __init__(self, path: Path, configuration: str = "") -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._open = 0
@@ -159,8 +164,12 @@ class Engine:
         self._closing = False
         try:
             self._connect = _load_chdb()
-            file = path / "weir-engine.xml"
-            file.write_text(configuration)
+            file, users = path / "weir-engine.xml", path / "weir-users.xml"
+            users.write_text(users_xml())
+            file.write_text(
+                f"<clickhouse><users_config>{users.resolve()}</users_config>{configuration}"
+                "</clickhouse>\n"
+            )
             self._root = self._connect(f"{path}?config-file={file}")
         except Exception as error:
             raise StoreLocked(

@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from services.store.access import Gatekeeper, Limits, Role, reader_settings
+from services.store.access import Limits, reader_settings, writer_settings
 from services.store.calls import STREAMED, Call
 from services.store.engine import Answer, Engine, Session
-from services.store.errors import BAD_ARGUMENTS, EngineError, Refused
+from services.store.errors import ACCESS_DENIED, EngineError, Refused
 from services.store.guard import Guard
+from services.store.judge import Judge
+from services.store.rights import Role
 from services.store.statements import (
     InsertWithData,
     has_result,
@@ -44,14 +46,14 @@ class Executor:
 
     engine: Engine
     limits: Limits
-    gatekeeper: Gatekeeper
+    judge: Judge
     guard: Guard
 
     @classmethod
     def over(cls, engine: Engine, limits: Limits, guard: Guard) -> Executor:
-        """Learns from the engine which functions reach out."""
+        """Learns from the engine which functions there are."""
         with engine.session() as session:
-            return cls(engine, limits, Gatekeeper(session), guard)
+            return cls(engine, limits, Judge(session), guard)
 
     @contextlib.contextmanager
     def prepare(self, call: Call, role: Role) -> Iterator[Running]:
@@ -59,32 +61,32 @@ class Executor:
 
         Errors: Refused, EngineError.
         """
+        if role is Role.READER and call.database.lower() == "system":
+            raise Refused(ACCESS_DENIED, "write the database before the table: system.tables")
         if role is Role.WRITER and writes(call.statement):
             self.guard.admit(len(call.statement))
         with self.engine.session() as session:
             # 1. The database, before the session is read only (USE is no query).
             if call.database:
                 session.use(call.database)
-            # 2. Settings; for a reader the last of them is readonly: nothing after it changes any.
+            # 2. A statement is judged before anything of the caller's is set: what a result may
+            #    be must not change what the parser says of the statement.
             insert: InsertWithData | None = None
             if role is Role.READER:
-                session.set(reader_settings(call.settings, self.limits))
-                # 3. A reader's statement is judged before it runs.
-                self._judge(call)
+                settings = reader_settings(call.settings, self.limits)
+                session.set(self.limits.parsing())
+                self.judge.reader(session, call.statement, call.params)
             else:
-                # An acknowledged insert must be in a part, not in a buffer.
-                session.set({"async_insert": "0", **call.settings})
                 insert = insert_with_data(call.statement)
+                settings = writer_settings(call.settings)
+                if insert is not None:  # rows behind FORMAT Values are data, no expressions
+                    settings["input_format_values_interpret_expressions"] = "0"
+                self.judge.writer(session, call.statement, insert)
+            # 3. The role's rights, then the settings; a reader's last one is readonly: nothing
+            #    after it changes any.
+            session.take(role)
+            session.set(settings)
             yield self._running(session, call, role, insert)
-
-    def _judge(self, call: Call) -> None:
-        """In a session of its own: the tree of a statement may have more rows than its result
-        may have."""
-        self.gatekeeper.judge_keyword(call.statement)
-        with self.engine.session() as session:
-            limits = reader_settings({}, self.limits)
-            session.set({k: v for k, v in limits.items() if not k.startswith("max_result_")})
-            self.gatekeeper.judge(session, _text(call.statement), call.params)
 
     def _running(
         self, session: Session, call: Call, role: Role, insert: InsertWithData | None
@@ -119,13 +121,6 @@ class Executor:
             run=run,
             stream=lambda: session.stream(call.statement, output, call.params),
         )
-
-
-def _text(statement: bytes) -> str:
-    try:
-        return statement.decode()
-    except UnicodeDecodeError as error:
-        raise Refused(BAD_ARGUMENTS, f"a reader's query must be UTF-8: {error}") from None
 
 
 def _no_rows(session: Session, call: Call) -> bytes:

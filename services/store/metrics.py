@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from services.store.access import Role
 from services.store.engine import Answer
+from services.store.rights import Role
 from services.store.turns import Turns
 
 

@@ -27,11 +27,7 @@ Damage is seen within a second or two, and the process has ended half a minute l
 The cost: the disk holds the rows of the last minute twice, and the engine knows as many parts more
 as a minute has inserts."""
 
-CONFIGURATION = (
-    "<clickhouse><merge_tree>"
-    f"<old_parts_lifetime>{KEEP_MERGED_S}</old_parts_lifetime>"
-    "</merge_tree></clickhouse>\n"
-)
+CONFIGURATION = f"<merge_tree><old_parts_lifetime>{KEEP_MERGED_S}</old_parts_lifetime></merge_tree>"
 """What the engine is told about that."""
 
 _TICKS_NS = 100_000_000  # more than the 10 ms that a file system's clock may be coarse

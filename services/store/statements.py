@@ -12,18 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# One token of ClickHouse SQL: what is between quotes or in a comment is one token, so that no
-# keyword is found in there.
+# One token of ClickHouse SQL, as its own Lexer.cpp has it: what is between quotes or in a comment
+# is one, so that no keyword is found in there. Possessive: a text without an end costs one look.
 _TOKEN = re.compile(
     rb"""
-      (?P<blank>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?\*/)
-    | (?P<quoted>'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*"
-        |\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-    | (?P<word>[A-Za-z_]\w*)
+      (?P<blank>\s+|--[^\n]*+|\#[!\ ][^\n]*+)
+    | (?P<comment>/\*)
+    | (?P<string>'(?:[^'\\]++|\\.|'')*+'|\xe2\x80\x98.*?\xe2\x80\x99
+        |\$(?P<tag>\w*+)\$.*?\$(?P=tag)\$)
+    | (?P<name>`(?:[^`\\]++|\\.|``)*+`|"(?:[^"\\]++|\\.|"")*+"|\xe2\x80\x9c.*?\xe2\x80\x9d)
+    | (?P<word>[A-Za-z_$][\w$]*+)
+    | (?P<number>\d[\w$]*+)
     | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(rb"/\*|\*/")  # comments nest
 _RESULT = frozenset(
     b"SELECT WITH FROM SHOW DESCRIBE DESC EXPLAIN EXISTS CHECK KILL BACKUP RESTORE VALUES".split()
 )
@@ -39,11 +43,13 @@ _TRAILING_FORMAT = re.compile(
 _HEAD_BYTES = 1 << 20
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A piece of a statement: ``kind`` is string, name (quoted), word, number or other."""
+
     kind: str
     start: int
     end: int
-    depth: int
+    depth: int  # of parentheses around it
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def keyword(text: bytes) -> bytes:
     >>> keyword(b"/* a comment */ (select 1)")
     b'SELECT'
     """
-    for token in _tokens(text):
+    for token in tokens(text):
         if token.kind == "word":
             return text[token.start : token.end].upper()
         if text[token.start : token.end] != b"(":
@@ -103,7 +109,7 @@ def insert_with_data(body: bytes) -> InsertWithData | None:
     """
     words = (
         (body[t.start : t.end].upper(), t)
-        for t in _tokens(body[:_HEAD_BYTES])
+        for t in tokens(body[:_HEAD_BYTES])
         if t.kind == "word" and t.depth == 0
     )
     first = next(words, None)
@@ -140,17 +146,28 @@ def _data_at(body: bytes, end: int) -> int:
     return end + 1 if body[end : end + 1] == b"\n" else end
 
 
-def _tokens(text: bytes) -> Iterator[_Token]:
-    depth = 0
-    for found in _TOKEN.finditer(text):
+def tokens(text: bytes) -> Iterator[Token]:
+    """The tokens of a statement, without blanks and comments."""
+    depth = at = 0
+    while found := _TOKEN.match(text, at):
         kind = found.lastgroup or "other"
-        if kind == "tag":
-            kind = "quoted"
-        if kind == "blank":
+        at = found.end()
+        if kind == "comment":
+            at = _end_of_comment(text, at)
+        if kind in ("blank", "comment"):
             continue
         symbol = found.group() if kind == "other" else b""
         if symbol == b")":
             depth -= 1
-        yield _Token(kind, found.start(), found.end(), depth)
+        yield Token("string" if kind == "tag" else kind, found.start(), at, depth)
         if symbol == b"(":
             depth += 1
+
+
+def _end_of_comment(text: bytes, at: int) -> int:
+    open_ = 1
+    for edge in _COMMENT_EDGE.finditer(text, at):
+        open_ += 1 if edge.group() == b"/*" else -1
+        if not open_:
+            return edge.end()
+    return len(text)

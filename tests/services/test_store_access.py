@@ -124,6 +124,35 @@ def test_a_readers_rows_are_refused_as_readonly_in_every_format(store: RunningSt
         "SELECT * FROM sqlite('/etc/passwd', 't')",
         "SELECT * FROM eval('SELECT 1')",
         "SELECT * FROM filesystem('/etc')",
+        "SELECT arrayMap(file, ['/etc/passwd'])",
+        "SELECT arrayMap((file), ['/etc/passwd'])",
+        "SELECT arrayMap(`fil\\x65`, ['/etc/passwd'])",
+        "WITH file AS f SELECT arrayMap(f, ['/etc/passwd'])",
+        "SELECT * APPLY file FROM (SELECT '/etc/passwd')",
+        "SELECT * APPLY(x -> file(x)) FROM (SELECT '/etc/passwd')",
+        "SELECT COLUMNS('a') REPLACE (file(a) AS a) FROM (SELECT '/etc/passwd' AS a)",
+        "SELECT a FROM x.t ORDER BY a WITH FILL INTERPOLATE (a AS length(file('/etc/passwd')))",
+        "SELECT count() FILTER (WHERE file('/etc/passwd') = '') FROM x.t",
+        "SELECT a FROM x.t QUALIFY file('/etc/passwd') = ''",
+        "SHOW TABLES FROM system WHERE throwIf(1, file('/etc/passwd'))",
+        "SHOW TABLES FROM system WHERE 1 IN (SELECT 1 FROM python('os'))",
+        "SHOW COLUMNS FROM t FROM x WHERE file('/etc/passwd') = ''",
+        "SELECT 1 /* /* */ ' */, file('/etc/passwd') -- '",
+        "SELECT 1 AS \u201c'\u201d, file('/etc/passwd'), 2 AS \u201c'\u201d",
+        "SELECT * FROM (EXPLAIN SELECT file('/etc/passwd'))",
+        "SELECT * FROM system.processes",
+        "SELECT * FROM system.users",
+        "SELECT * FROM merge('system', 'processes')",
+        "SELECT query FROM merge(REGEXP('.*'), 'processes')",
+        "SELECT * FROM merge(concat('sys', 'tem'), 'processes')",
+        "SELECT * FROM `system` . `processes`",
+        "DESCRIBE TABLE system.processes",
+        "SHOW PROCESSLIST",
+        "DESCRIBE TABLE (SELECT arrayMap(file, ['/etc/passwd']))",
+        "EXISTS (SELECT file('/etc/passwd'))",
+        "SELECT dictGet('x', 'a', 1)",
+        "SELECT showCertificate()",
+        "SELECT unheard_of(1)",
         "SELECT * FROM merge('x', 't') JOIN file('/etc/passwd', 'LineAsString') f ON 1 = 1",
         "SELECT 1 INTO OUTFILE '{out}'",
         "SELECT 1 INTO/**/OUTFILE '{out}' FORMAT CSV",
@@ -147,12 +176,114 @@ def test_a_reader_cannot_name_a_file_in_a_parameter(store: RunningStore) -> None
         content="SELECT * FROM {t:Identifier}",
         timeout=PATIENCE_S,
     )
-    assert answer.headers["X-ClickHouse-Exception-Code"] in ("60", "164")
+    assert answer.headers["X-ClickHouse-Exception-Code"] in ("60", "497")
+
+
+def test_a_reader_cannot_name_a_function_in_a_parameter(store: RunningStore) -> None:
+    query = "SELECT arrayMap({f:Identifier}, ['/etc/passwd'])"
+    assert code_of(store, query, param_f="file") == 497
+    assert code_of(store, query, param_f="FILE ") == 497
+    query = "SELECT * FROM {d:Identifier}.processes"
+    assert code_of(store, query, param_d="system") == 497
+    assert code_of(store, "SELECT * FROM processes", database="system") == 497
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO x.t SELECT length(file('/etc/passwd'))",
+        "INSERT INTO x.t VALUES (length(file('/etc/passwd')))",
+        "INSERT INTO x.t FORMAT Values\n(length(file('/etc/passwd')))",
+        "INSERT INTO x.t SETTINGS input_format_values_interpret_expressions = 1 FORMAT Values\n(1)",
+        "INSERT INTO x.t SETTINGS format_template_row = '/etc/passwd' FORMAT Template\n1",
+        "INSERT INTO x.t FROM INFILE '/etc/passwd' FORMAT CSV",
+        "INSERT INTO FUNCTION file('{out}', 'CSV', 'a Int64') SELECT 1",
+        "INSERT INTO FUNCTION file('{out}', 'CSV', 'a Int64') FORMAT CSV\n1",
+        "INSERT INTO TABLE FUNCTION file('{out}', 'CSV', 'a Int64') VALUES (1)",
+        "SELECT 1 INTO OUTFILE '{out}'",
+        "SELECT file('/etc/passwd')",
+        "SELECT arrayMap(file, ['/etc/passwd'])",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM `/etc/passwd`",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+        "SELECT * FROM python('os')",
+        "SELECT 1; SELECT file('/etc/passwd')",
+        "CREATE TABLE x.f (a String) ENGINE = File(CSV, '{out}')",
+        "CREATE TABLE x.f (a String) ENGINE = URL('http://127.0.0.1:1/', CSV)",
+        "CREATE TABLE x.f (a String DEFAULT file('/etc/passwd')) ENGINE = Memory",
+        "CREATE TABLE x.f (a Int8) ENGINE = MergeTree ORDER BY a"
+        " SETTINGS disk = disk(type = 'local', path = '{out}/')",
+        "CREATE TABLE x.f AS file('/etc/passwd', 'LineAsString')",
+        "CREATE VIEW x.f AS SELECT file('/etc/passwd')",
+        "CREATE DATABASE f ENGINE = Filesystem('/etc')",
+        "CREATE DATABASE f ENGINE = SQLite('{out}')",
+        "CREATE DICTIONARY x.d (a String) PRIMARY KEY a SOURCE(FILE(path '/etc/passwd' format CSV))"
+        " LIFETIME(0) LAYOUT(FLAT())",
+        "CREATE FUNCTION f AS (x) -> 1",
+        "CREATE USER me",
+        "CREATE NAMED COLLECTION c AS a = 1",
+        "ALTER TABLE x.t UPDATE a = length(file('/etc/passwd')) WHERE 1",
+        "ALTER TABLE x.t DELETE WHERE file('/etc/passwd') != ''",
+        "BACKUP TABLE x.t TO File('{out}')",
+        "RESTORE TABLE x.t FROM File('{out}')",
+        "SET ROLE ALL",
+        "SYSTEM SHUTDOWN",
+        "DROP TABLE system.one",
+    ],
+)
+def test_the_writer_reaches_no_files(store: RunningStore, statement: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    answer = httpx.post(
+        store.url,
+        content=statement.replace("{out}", str(out)),
+        auth=("weir", PASSWORD),
+        timeout=PATIENCE_S,
+    )
+    assert answer.status_code != 200
+    assert "root:" not in answer.text
+    assert not out.exists()
+    assert store.reader().command("SELECT count() FROM x.t") == 2
 
 
 @pytest.mark.parametrize(
     "query",
     [
+        "SELECT url, file FROM x.names WHERE url = 'u' AND (file = 'f') GROUP BY url, file",
+        "SELECT lower(n.url), n.file AS f FROM x.names AS n",
+        "SELECT n.url IN ('u') FROM x.names AS n",
+    ],
+)
+def test_columns_may_have_the_names_of_functions(store: RunningStore, query: str) -> None:
+    writer = store.writer()
+    writer.command(
+        "CREATE TABLE IF NOT EXISTS x.names (`url` String, file String) ENGINE = MergeTree "
+        "ORDER BY tuple()"
+    )
+    writer.insert("x.names", [["u", "f"]], column_names=["url", "file"])
+    assert store.reader().query(query).row_count > 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT arrayFold((acc, v) -> acc + v, [1, 2], toInt64(0))",
+        "SELECT arrayMap(lower, ['A']), sumIf(a, a > 0), uniqExactMergeIf(s, a > 0)"
+        " FROM (SELECT a, uniqExactState(a) AS s FROM x.t GROUP BY a)",
+        "SELECT * APPLY(sum) FROM x.t",
+        "SELECT CAST(a AS Nullable(Decimal(9, 2))), [a]::Array(Int64), {p:Array(String)} FROM x.t",
+        "SELECT a, row_number() OVER (PARTITION BY a ORDER BY a ROWS BETWEEN 1 PRECEDING AND"
+        " CURRENT ROW) FROM x.t",
+        "SELECT CASE a WHEN 1 THEN 'x' ELSE 'y' END, extract(year FROM today()), INTERVAL 1 DAY,"
+        " date_add(day, 1, today()), a BETWEEN 1 AND 2, trim(BOTH 'x' FROM 'y'), NOT (a = 1)"
+        " FROM x.t",
+        "SELECT grouping(a), count() FROM x.t GROUP BY GROUPING SETS ((a), ())",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3)"
+        " SELECT * FROM r",
+        "SELECT * FROM x.t AS l LEFT JOIN (SELECT a FROM x.t) AS r USING (a)",
+        "SELECT database, table, name FROM system.columns LIMIT 1",
+        "SHOW FULL TABLES FROM x LIKE 't'",
+        "SHOW COLUMNS FROM t FROM x",
+        "SELECT table_name FROM information_schema.tables LIMIT 1",
         "SELECT * FROM x.t",
         "WITH 1 AS y SELECT y",
         "FROM x.t SELECT a",
@@ -172,7 +303,7 @@ def test_a_reader_cannot_name_a_file_in_a_parameter(store: RunningStore) -> None
     ],
 )
 def test_a_reader_can_read(store: RunningStore, query: str) -> None:
-    assert store.reader().query(query).row_count > 0
+    assert store.reader().query(query, parameters={"p": ["a"]}).row_count > 0
 
 
 def test_going_over_the_time_limit_is_a_typed_error(

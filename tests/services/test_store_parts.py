@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.store import encodings, statements
-from services.store.access import Credentials, Limits, Role, reader_settings
+from services.store.access import Credentials, Limits, reader_settings
 from services.store.calls import read_call
 from services.store.errors import EngineError, Refused
+from services.store.rights import Role
 
 LIMIT = 1_000_000
 
