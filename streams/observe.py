@@ -25,6 +25,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from streams.browsers import SAFE_HEADERS, why_foreign
+
 NOISY_AT_INFO = ("httpx", "httpcore", "kafka", "urllib3")
 """Libraries that log each request or poll at INFO: shown from WARNING on, unless at DEBUG."""
 
@@ -117,7 +119,10 @@ def serve_observability(
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            if path == "/metrics":
+            said = {name.lower(): value for name, value in self.headers.items()}
+            if (why := why_foreign(said)) is not None:
+                self._answer(403, "text/plain", f"{why}\n".encode())
+            elif path == "/metrics":
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(200, content_type, encode(registry))
             elif path == "/health":
@@ -131,6 +136,8 @@ def serve_observability(
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
+            for name, value in SAFE_HEADERS.items():
+                self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(ConnectionError):  # whoever asked has gone
                 self.wfile.write(body)

@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.console.feed import Feed
 from services.console.history import History, HistoryError
@@ -24,6 +20,7 @@ from services.console.moving import Moving
 from services.console.retraining import Retraining
 from services.console.schema_api import SchemaApi
 from services.console.training import TrainingProgress
+from streams.browsers import SAFE_HEADERS, LocalOnly
 
 STATIC = Path(__file__).parent / "static"
 
@@ -31,14 +28,11 @@ STREAMS_MAX = 64
 """Pages open at the same time; more are refused, so that a runaway script costs no more."""
 
 HEADERS = {
+    **SAFE_HEADERS,
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     # Files change with an upgrade only; their ETag makes asking again cheap.
     "Cache-Control": "no-cache",
 }
@@ -52,7 +46,7 @@ def application(
     retraining: Retraining,
     training: TrainingProgress,
     moving: Moving,
-) -> Starlette:
+) -> LocalOnly:
     """The application; makes the feed's frames as long as it lives."""
     streams = 0
 
@@ -110,7 +104,7 @@ def application(
         async with feed.running():
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", page),
             Route("/favicon.ico", icon),
@@ -130,30 +124,9 @@ def application(
             *schemas.routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[
-            Middleware(SafeHeaders),
-            # Names that a browser was made to resolve to 127.0.0.1 are nobody's business here.
-            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
-        ],
         lifespan=life,
     )
-
-
-class SafeHeaders:
-    """Puts HEADERS on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
+    return LocalOnly(app, HEADERS, navigable=True)
 
 
 async def _answer(asked: Any) -> Response:

@@ -1,7 +1,7 @@
 """What guards the page's writes: labels, asking for a new version, giving a version a role.
 
-A browser sends an `Origin` with every POST, and one of another site is refused; so is a body that
-is not declared as JSON, which no form of another site can send.
+Requests of other sites are refused before they come here (`streams.browsers`); a body that is not
+declared as JSON, which no form of another site can send, is refused here.
 """
 
 from __future__ import annotations
@@ -24,15 +24,9 @@ class BadRequest(ValueError):
     """The browser, or whoever calls, sent what is no request of this kind."""
 
 
-def foreign(request: Request) -> str | None:
-    """Why this request does not come from this page, nor from what is no browser, or None."""
-    headers = request.headers
-    origin = headers.get("origin")
-    if origin is not None and origin != f"{request.url.scheme}://{headers.get('host', '')}":
-        return "the request comes from another site"
-    if headers.get("sec-fetch-site", "same-origin") != "same-origin":
-        return "the request comes from another site"
-    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+def not_json(request: Request) -> str | None:
+    """Why this request may be a form's, or None."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return "the body must be declared as application/json"
     return None
 

@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from schemas.features import notes
-from services.console.guard import BadRequest, Body, body_of, foreign, problem
+from services.console.guard import BadRequest, Body, body_of, not_json, problem
 from services.contract import Contract
 from services.labelling.desk import DeskError
 from services.labelling.opening import FAILURES, why
@@ -111,7 +111,7 @@ def _posted(what: Callable[[Body], Awaitable[Any]]) -> Callable[[Request], Await
     """A handler that takes JSON from this very page, or from what is no browser."""
 
     async def handle(request: Request) -> Response:
-        if (refused := foreign(request)) is not None:
+        if (refused := not_json(request)) is not None:
             return problem(403, refused)
 
         async def told() -> Any:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from services.console.guard import BadRequest, Body, body_of, foreign, problem, shows
+from services.console.guard import BadRequest, Body, body_of, not_json, problem, shows
 
 log = structlog.get_logger("console.retraining")
 
@@ -46,7 +46,7 @@ class Retraining:
         return [Route("/api/retrain", self._retrain, methods=["POST"])]
 
     async def _retrain(self, request: Request) -> Response:
-        if (refused := foreign(request)) is not None:
+        if (refused := not_json(request)) is not None:
             return problem(403, refused)
         if not shows(request, self._token):
             return problem(401, "show the token of WEIR_RETRAIN_TOKEN: Authorization: Bearer …")

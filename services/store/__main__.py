@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             app.asgi(),
             log_config=None,
             access_log=False,
+            limit_concurrency=settings.max_connections,
             timeout_graceful_shutdown=int(settings.stop_wait_s),
             # Longer than clients keep idle connections, so that they end them, not we.
             timeout_keep_alive=75,

@@ -22,7 +22,7 @@ from services.store.errors import (
     SETTING_CONSTRAINT_VIOLATION,
     Refused,
 )
-from services.store.judge import FILE_SETTINGS
+from services.store.judge import FILE_SETTINGS, MAX_READER_BYTES
 from services.store.rights import Role
 
 READER_NAMES = frozenset({"", "default", "reader"})
@@ -56,13 +56,24 @@ class Limits:
 
 # What a reader may set besides tighter limits: how a result looks, how much work runs at once.
 _READER_SETTINGS = re.compile(
-    r"(output_format_(?!schema)\w+|max_threads|max_block_size|extremes|join_use_nulls|final"
+    r"(output_format_(?!schema)\w+|extremes|join_use_nulls|final"
     r"|date_time_output_format|date_time_input_format|session_timezone|union_default_mode"
     r"|(select|except|intersect)_\w*mode|group_by_use_nulls|prefer_column_name_to_alias"
-    r"|max_(rows|bytes)_to_read|limit|offset|use_query_cache|log_queries"
+    r"|max_(rows|bytes)_to_read|limit|offset|log_queries"
     r"|format_csv_\w+|bool_(true|false)_representation)\Z"
 )
 _LIMITS = {"max_execution_time", "max_memory_usage", "max_result_rows", "max_result_bytes"}
+MAX_THREADS = 16
+"""That one query of a reader may ask for; without asking it gets one for each core."""
+
+# Of the engine's own limits, those that bound what it does between two looks at the clock.
+_BOUNDS = {
+    "max_block_size": "65409",
+    "function_range_max_elements_in_block": "10000000",
+    "function_sleep_max_microseconds_per_block": "3000000",
+    "max_parser_backtracks": "100000",
+    "max_query_size": str(MAX_READER_BYTES),
+}
 
 
 @dataclass(frozen=True)
@@ -111,12 +122,13 @@ def reader_settings(asked: Mapping[str, str], limits: Limits) -> dict[str, str]:
     Errors: Refused (READONLY for a setting that is not a reader's, SETTING_CONSTRAINT_VIOLATION
     for a limit wider than the store's).
     """
-    settings = limits.settings()
+    settings = limits.settings() | _BOUNDS
+    most = {**settings, "max_threads": str(MAX_THREADS)}
     for name, value in asked.items():
         if name == "readonly":
             continue
-        if name in _LIMITS:
-            settings[name] = _tighter(name, value, settings[name])
+        if name in _LIMITS or name in _BOUNDS or name == "max_threads":
+            settings[name] = _tighter(name, value, most[name])
         elif _READER_SETTINGS.match(name):
             settings[name] = value
         else:

@@ -12,11 +12,10 @@ from typing import Any
 import structlog
 from anyio import CancelScope, CapacityLimiter, fail_after, to_thread
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from services.store import encodings
 from services.store.access import Credentials
@@ -28,12 +27,41 @@ from services.store.metrics import Metrics
 from services.store.rights import Role
 from services.store.settings import StoreSettings
 from services.store.turns import Turns
+from streams.browsers import LocalOnly
 
 log = structlog.get_logger("store")
 
 # A health probe that takes longer than this many seconds counts as an engine that hangs.
 _PROBE_S = 5.0
 _MIN_COMPRESSED_BYTES = 512  # below it a compressed answer is no shorter
+
+
+class _Stream(StreamingResponse):
+    """An answer in blocks, which ends what is open however it ends, also before its first byte.
+
+    send_wait_s: how long the client may take over one block: a turn is not held for longer.
+    """
+
+    def __init__(
+        self, content: AsyncIterator[bytes], headers: dict[str, str], send_wait_s: float
+    ) -> None:
+        super().__init__(content, headers=headers)
+        self.open = contextlib.AsyncExitStack()
+        self._send_wait_s = send_wait_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                with fail_after(self._send_wait_s):
+                    await send(message)
+            except TimeoutError:
+                raise OSError("the client takes no more of its answer") from None
+
+        async with self.open:
+            with contextlib.suppress(ClientDisconnect):
+                await super().__call__(scope, receive, send_in_time)
 
 
 class StoreApp:
@@ -56,18 +84,17 @@ class StoreApp:
         self._probe = CapacityLimiter(1)
         self._metrics = Metrics(self._turns)
 
-    def asgi(self) -> Starlette:
+    def asgi(self) -> LocalOnly:
         """The ASGI application."""
-        # Names that a browser was made to resolve to 127.0.0.1 are nobody's business here.
-        hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
-        return Starlette(
-            routes=[
-                Route("/ping", self.ping),
-                Route("/health", self.health),
-                Route("/metrics", self.metrics),
-                Route("/", self.query, methods=["GET", "POST"]),
-            ],
-            middleware=[hosts],
+        return LocalOnly(
+            Starlette(
+                routes=[
+                    Route("/ping", self.ping),
+                    Route("/health", self.health),
+                    Route("/metrics", self.metrics),
+                    Route("/", self.query, methods=["GET", "POST"]),
+                ],
+            )
         )
 
     async def ping(self, request: Request) -> Response:
@@ -106,11 +133,12 @@ class StoreApp:
             role = Credentials.of(request.headers, url).role(self._writer, self._password)
             if request.method == "GET":
                 role = Role.READER  # as ClickHouse: a link must not be able to change anything
-            body = await self._body(request)
+            limit = self._settings.max_body_bytes
+            if role is Role.READER:
+                limit = min(limit, self._settings.max_reader_body_bytes)
+            body = await self._body(request, limit)
             call = await to_thread.run_sync(
-                functools.partial(
-                    read_call, url, request.headers, body, self._settings.max_body_bytes
-                )
+                functools.partial(read_call, url, request.headers, body, limit)
             )
             response = await self._answer(call, role)
         except ClientDisconnect:
@@ -122,8 +150,7 @@ class StoreApp:
         self._metrics.done(role, 0, time.perf_counter() - began)
         return response
 
-    async def _body(self, request: Request) -> bytes:
-        limit = self._settings.max_body_bytes
+    async def _body(self, request: Request, limit: int) -> bytes:
         chunks, size = [], 0
         async for chunk in request.stream():
             chunks.append(chunk)
@@ -151,8 +178,11 @@ class StoreApp:
             first = await self._thread(next, blocks, None)
             if first is None:
                 return await self._whole(running, await self._thread(running.run))
-            # 4. A stream keeps turn and session until its last block is sent.
-            return self._stream(running, first, blocks, stack.pop_all())
+            # 4. A stream keeps turn and session until its last block is sent: nothing that can
+            #    fail comes between the end of this block and the response that ends the stack.
+            stream = self._stream(running, first, blocks)
+            stream.open = stack.pop_all()
+            return stream
         raise AssertionError("unreachable")
 
     async def _thread(self, work: Any, *args: Any) -> Any:
@@ -171,13 +201,7 @@ class StoreApp:
             headers["Content-Encoding"] = encoding
         return Response(body, headers=headers)
 
-    def _stream(
-        self,
-        running: Running,
-        first: bytes,
-        blocks: Iterator[bytes],
-        stack: contextlib.AsyncExitStack,
-    ) -> Response:
+    def _stream(self, running: Running, first: bytes, blocks: Iterator[bytes]) -> _Stream:
         tag = running.call.query_id.replace("-", "")[:16].ljust(16, "0")
         encoding = running.call.encoding
         headers = self._headers(running, None) | {"X-ClickHouse-Exception-Tag": tag}
@@ -187,21 +211,20 @@ class StoreApp:
         async def chunks() -> AsyncIterator[bytes]:
             # The status is out: what fails from here on is told in the body, marked by the tag.
             compressor = encodings.compressor(encoding) if encoding else None
-            async with stack:
-                block: bytes | None = first
-                while block is not None:
-                    yield compressor.compress(block) if compressor else block
-                    try:
-                        block = await self._thread(next, blocks, None)
-                    except EngineError as error:
-                        log.info("stream failed", code=error.code, error=str(error)[:500])
-                        failure = self._in_band(error, tag)
-                        yield compressor.compress(failure) if compressor else failure
-                        break
-                if compressor:
-                    yield compressor.flush()
+            block: bytes | None = first
+            while block is not None:
+                yield compressor.compress(block) if compressor else block
+                try:
+                    block = await self._thread(next, blocks, None)
+                except EngineError as error:
+                    log.info("stream failed", code=error.code, error=str(error)[:500])
+                    failure = self._in_band(error, tag)
+                    yield compressor.compress(failure) if compressor else failure
+                    break
+            if compressor:
+                yield compressor.flush()
 
-        return StreamingResponse(chunks(), headers=headers)
+        return _Stream(chunks(), headers, self._settings.send_wait_s)
 
     def _headers(self, running: Running, answer: Answer | None) -> dict[str, str]:
         headers = {

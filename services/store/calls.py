@@ -11,8 +11,6 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.parser import BytesParser
-from email.policy import HTTP
 
 from services.store import encodings
 from services.store.errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, UNKNOWN_FORMAT, Refused
@@ -27,7 +25,16 @@ _OWN = frozenset(
     | {"send_progress_in_http_headers", "http_headers_progress_interval_ms"}
     | {"cancel_http_readonly_queries_on_client_close", "add_http_cors_header"}
 )
-_FORMAT = re.compile(r"[A-Za-z]\w*\Z")
+_FORMAT = re.compile(r"[A-Za-z]\w*\Z", re.ASCII)
+# It goes into a header of the answer and into the engine's list of queries.
+_QUERY_ID = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?\Z")
+_BOUNDARY = re.compile(r';\s*boundary="?([!-~ ]{1,70}?)"?\s*(?:;|\Z)')
+_DISPOSITION = re.compile(
+    rb'content-disposition:\s*form-data((?:;\s*\w+\*?=(?:"[^"]*+"|[^;"\s]*+))*+)\s*\Z',
+    re.IGNORECASE,
+)
+_ATTRIBUTE = re.compile(rb';\s*(\w+\*?)=(?:"([^"]*+)"|([^;"\s]*+))')
+_HEAD_BYTES = 4096  # of one part of a form
 # Formats whose blocks can be sent one after the other; the others have a head or a foot.
 STREAMED = frozenset({"Native", "TabSeparated", "TSV", "CSV", "RowBinary", "JSONEachRow"})
 # Not formats of ClickHouse but of chDB's Python: they would give objects, not bytes.
@@ -83,6 +90,9 @@ def read_call(
     name = fields.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated"
     if not _FORMAT.match(name) or name.lower() in _PYTHON_ONLY:
         raise Refused(UNKNOWN_FORMAT, f"Unknown format {name[:40]!r}")
+    query_id = fields.get("query_id") or str(uuid.uuid4())
+    if not _QUERY_ID.match(query_id):
+        raise Refused(BAD_ARGUMENTS, "query_id: at most 128 printable characters of ASCII")
     # ClickHouse compresses if it is asked to by setting and header both.
     compressed = fields.get("enable_http_compression", "1") == "1"
     return Call(
@@ -91,20 +101,38 @@ def read_call(
         settings={k: v for k, v in fields.items() if k not in _OWN and not k.startswith("param_")},
         database=fields.get("database") or headers.get("x-clickhouse-database", ""),
         format=name,
-        query_id=fields.get("query_id") or str(uuid.uuid4()),
+        query_id=query_id,
         wait_end=fields.get("wait_end_of_query") == "1",
         encoding=encodings.accepted(headers.get("accept-encoding", "")) if compressed else None,
     )
 
 
 def _form(content_type: str, body: bytes) -> dict[str, str]:
-    """The text fields of a multipart form. Errors: Refused for files (external tables)."""
-    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    """The text fields of a multipart form. Errors: Refused for files (external tables), or if it is
+    no form."""
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise Refused(BAD_ARGUMENTS, "the form's boundary is missing")
+    # Every part begins on a line of its own: one line break more makes the first like the others.
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + found[1].encode())
+    if not parts or not parts[-1].startswith(b"--"):
+        raise Refused(BAD_ARGUMENTS, "the form ends too early")
     fields = {}
-    for part in BytesParser(policy=HTTP).parsebytes(head + body).iter_parts():
-        if part.get_filename():
+    for part in parts[:-1]:
+        head, _, value = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        names = _attributes(head)
+        if b"filename" in names or b"filename*" in names:
             raise Refused(NOT_IMPLEMENTED, "external tables; write the rows into a table first")
-        name = str(part.get_param("name", "", header="content-disposition"))
-        payload = part.get_payload(decode=True)
-        fields[name] = payload.decode() if isinstance(payload, bytes) else ""
+        try:
+            fields[names.get(b"name", b"").decode()] = value.decode()
+        except UnicodeDecodeError as error:
+            raise Refused(BAD_ARGUMENTS, f"a form's field is not UTF-8: {error}") from None
     return fields
+
+
+def _attributes(head: bytes) -> dict[bytes, bytes]:
+    """Of a part's Content-Disposition."""
+    for line in head[:_HEAD_BYTES].split(b"\r\n"):
+        if said := _DISPOSITION.match(line):
+            return {name.lower(): a or b for name, a, b in _ATTRIBUTE.findall(said[1])}
+    raise Refused(BAD_ARGUMENTS, "a part of the form has no name")

@@ -63,9 +63,13 @@ def too_large(limit: int) -> Refused:
     """The refusal of a body over the limit."""
     return Refused(
         QUERY_IS_TOO_LARGE,
-        f"the body is larger than {limit} bytes (WEIR_STORE_MAX_BODY_BYTES); send smaller batches",
+        f"the body is larger than {limit} bytes (WEIR_STORE_MAX_BODY_BYTES, of readers "
+        "WEIR_STORE_MAX_READER_BODY_BYTES); send smaller batches",
     )
 
+
+_FIRST_STEP_BYTES = 256
+_STEP_BYTES = 1 << 20
 
 # 32: zlib finds out by itself whether the header is gzip's or zlib's.
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
@@ -77,18 +81,26 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def _frames(data: bytes, new: Callable[[], Any], limit: int) -> bytes:
-    """All frames of a body: clickhouse-connect makes each block of an insert a frame."""
-    plain, size = [], 0
-    while data:
-        frame = new()
-        # One byte more than is allowed tells "too large" from "just fits".
-        plain.append(frame.decompress(data, max_length=limit + 1 - size))
-        size += len(plain[-1])
-        if size > limit:
-            raise too_large(limit)
-        if not frame.eof:
-            raise EOFError("it ends too early")
-        data = frame.unused_data or b""
+    """All frames of a body: clickhouse-connect makes each block of an insert a frame.
+
+    What is behind a frame's end is copied once for each step of reading: so the steps begin small,
+    or a body of many small frames would cost its square.
+    """
+    plain, size, at = [], 0, 0
+    body = memoryview(data)
+    while at < len(data):
+        frame, step = new(), _FIRST_STEP_BYTES
+        while not frame.eof:
+            if at >= len(data):
+                raise EOFError("it ends too early")
+            piece = body[at : at + step]
+            # One byte more than is allowed tells "too large" from "just fits".
+            plain.append(frame.decompress(piece, max_length=limit + 1 - size))
+            size += len(plain[-1])
+            if size > limit:
+                raise too_large(limit)
+            at += len(piece) - len(frame.unused_data or b"")
+            step = min(step * 4, _STEP_BYTES)
     return b"".join(plain)
 
 

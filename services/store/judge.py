@@ -36,6 +36,9 @@ MAX_WRITER_BYTES = 4 << 20
 """Of a writer's statement without the rows behind it: a second of reading. More rows than that go
 behind ``FORMAT``, where they are data and not SQL."""
 
+MAX_DOLLARS = 1000
+"""Of a statement: each may open a text that is looked for to the statement's end."""
+
 # What a reader's statement may begin with, as the engine's parser writes it, and then be.
 _READS = frozenset({"SELECT", "WITH", "FROM", "("})
 _SIMPLE = {
@@ -362,6 +365,8 @@ def _text(statement: bytes, most: int) -> str:
             f"the statement has more than {most} bytes; rows go behind INSERT ... FORMAT, values "
             "into parameters",
         )
+    if statement.count(b"$") > MAX_DOLLARS:
+        raise Refused(BAD_ARGUMENTS, f"the statement has more than {MAX_DOLLARS} dollar signs")
     try:
         return statement.decode()
     except UnicodeDecodeError as error:

@@ -24,6 +24,15 @@ class StoreSettings(BaseSettings):
     max_body_bytes: int = Field(
         default=512 << 20, gt=0, description="Of one request, decompressed."
     )
+    max_reader_body_bytes: int = Field(
+        default=1 << 20, gt=0, description="Of one request of a reader, decompressed."
+    )
+    send_wait_s: float = Field(
+        default=60.0, gt=0, description="For a client to take the next block of its answer."
+    )
+    max_connections: int = Field(
+        default=500, gt=0, description="Open at once; more are told to come again."
+    )
     readers: int = Field(default=6, gt=0, description="Readers' queries that run at once.")
     writers: int = Field(default=4, gt=0, description="Writers' statements that run at once.")
     max_waiting: int = Field(

@@ -18,8 +18,8 @@ _TOKEN = re.compile(
     rb"""
       (?P<blank>\s+|--[^\n]*+|\#[!\ ][^\n]*+)
     | (?P<comment>/\*)
-    | (?P<string>'(?:[^'\\]++|\\.|'')*+'|\xe2\x80\x98.*?\xe2\x80\x99
-        |\$(?P<tag>\w*+)\$.*?\$(?P=tag)\$)
+    | (?P<string>'(?:[^'\\]++|\\.|'')*+'|\xe2\x80\x98.*?\xe2\x80\x99)
+    | (?P<heredoc>\$\w*+\$)
     | (?P<name>`(?:[^`\\]++|\\.|``)*+`|"(?:[^"\\]++|\\.|"")*+"|\xe2\x80\x9c.*?\xe2\x80\x9d)
     | (?P<word>[A-Za-z_$][\w$]*+)
     | (?P<number>\d[\w$]*+)
@@ -27,6 +27,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_WORD_TAIL = re.compile(rb"[\w$]*+")
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")  # comments nest
 _RESULT = frozenset(
     b"SELECT WITH FROM SHOW DESCRIBE DESC EXPLAIN EXISTS CHECK KILL BACKUP RESTORE VALUES".split()
@@ -37,7 +38,8 @@ _WRITES_NOTHING = frozenset(
     + b"DROP TRUNCATE".split()
 )
 _TRAILING_FORMAT = re.compile(
-    r"\bFORMAT\s+([A-Za-z]\w*)\s*(?:SETTINGS\s[^;']*)?;?\s*\Z", re.IGNORECASE
+    r"\bFORMAT\s+([A-Za-z]\w*)\s*(?:SETTINGS\s[^;']*)?;?\s*\Z",
+    re.IGNORECASE | re.ASCII,
 )
 # The head of an INSERT is short; a longer one would only make us scan data for nothing.
 _HEAD_BYTES = 1 << 20
@@ -154,14 +156,23 @@ def tokens(text: bytes) -> Iterator[Token]:
         at = found.end()
         if kind == "comment":
             at = _end_of_comment(text, at)
+        elif kind == "heredoc":
+            end = text.find(found.group(), at)
+            kind = "string" if end >= 0 else "word"
+            at = end + len(found.group()) if end >= 0 else _rest_of_word(text, at)
         if kind in ("blank", "comment"):
             continue
         symbol = found.group() if kind == "other" else b""
         if symbol == b")":
             depth -= 1
-        yield Token("string" if kind == "tag" else kind, found.start(), at, depth)
+        yield Token(kind, found.start(), at, depth)
         if symbol == b"(":
             depth += 1
+
+
+def _rest_of_word(text: bytes, at: int) -> int:
+    found = _WORD_TAIL.match(text, at)
+    return found.end() if found else at
 
 
 def _end_of_comment(text: bytes, at: int) -> int:

@@ -107,7 +107,7 @@ def test_every_answer_forbids_scripts_from_elsewhere_and_foreign_names(
         policy = console.get(path).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-    assert console.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert console.get("/", headers={"Host": "evil.example"}).status_code == 403
     assert "<script>" not in console.get("/").text
 
 

@@ -274,7 +274,9 @@ def test_what_cannot_be_done_is_said(store: RunningStore) -> None:
 def test_many_clients_at_once_get_their_own_answers(store: RunningStore) -> None:
     def ask(number: int) -> int:
         client = store.writer() if number % 2 else store.reader()
-        return int(client.command("SELECT {x:Int64} + sleep(0.01)", parameters={"x": number}))
+        return int(
+            client.command("SELECT {x:Int64} + sleepEachRow(0.01)", parameters={"x": number})
+        )
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(ask, range(64))) == list(range(64))

@@ -266,7 +266,6 @@ def test_columns_may_have_the_names_of_functions(store: RunningStore, query: str
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT arrayFold((acc, v) -> acc + v, [1, 2], toInt64(0))",
         "SELECT arrayMap(lower, ['A']), sumIf(a, a > 0), uniqExactMergeIf(s, a > 0)"
         " FROM (SELECT a, uniqExactState(a) AS s FROM x.t GROUP BY a)",
         "SELECT * APPLY(sum) FROM x.t",
@@ -379,12 +378,49 @@ def test_a_link_cannot_write(store: RunningStore) -> None:
     assert answer.headers["X-ClickHouse-Exception-Code"] == "164"
 
 
-def test_a_page_under_another_name_is_refused(store: RunningStore) -> None:
-    headers = {"Host": "evil.example"}
-    assert (
-        httpx.post(store.url, content="SELECT 1", headers=headers, timeout=PATIENCE_S).status_code
-        == 400
-    )
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},  # another port of this machine
+        {
+            "Sec-Fetch-Site": "cross-site",
+            "Sec-Fetch-Mode": "navigate",
+            "Sec-Fetch-Dest": "document",
+        },
+        {"Sec-Fetch-Site": "?1"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/ping", "/health", "/metrics", "/nothing-here"])
+def test_web_pages_are_refused(store: RunningStore, headers: dict[str, str], path: str) -> None:
+    auth = ("weir", PASSWORD)
+    for method in ("GET", "POST"):
+        answer = httpx.request(
+            method,
+            f"{store.url}{path}",
+            params={"query": "SELECT 42"},
+            headers=headers,
+            auth=auth,
+            timeout=PATIENCE_S,
+        )
+        assert answer.status_code == 403
+        assert "42" not in answer.text
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/", "SELECT 1"), ("/", "SELECT"), ("/", "SELECT number FROM numbers(9000)"), ("/no", "")],
+)
+def test_no_answer_can_be_embedded(store: RunningStore, path: str, query: str) -> None:
+    answer = httpx.get(f"{store.url}{path}", params={"query": query}, timeout=PATIENCE_S)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
 def test_a_body_over_the_limit_is_refused(store: RunningStore) -> None:
