@@ -3,7 +3,7 @@
     broker ─► (topics are created) ─► worker, trainer, learner, alerting, console
     store  ─► sink (needs both)
 
-Each gets its settings by its environment, and only the secrets that it needs.
+Each gets its settings by its environment, and in files the secrets that it needs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from confluent_kafka.admin import AdminClient
 
 from services.broker import Broker
 from services.deployment import DeploymentError, Ports
+from services.keys import secret_file
 from services.supervisor import ProcessSpec
-from streams.settings import Settings
+from streams.settings import SECRETS, Settings
 
 PROCESSES = ("broker", "store", "worker", "sink", "trainer", "learner", "alerting", "console")
 GROUND = ("broker", "store")
@@ -128,8 +129,8 @@ def _port_of_embedded_broker(settings: Settings) -> int | None:
     return int(port) if host in LOOPBACK and port.isdigit() else None
 
 
-def _environment(settings: Settings, health_port: int, *secrets: str) -> dict[str, str]:
-    env = {
+def _environment(settings: Settings, health_port: int, *secrets: str) -> dict[str, str | None]:
+    env: dict[str, str | None] = {
         "WEIR_HOME": str(settings.home.resolve()),
         "WEIR_TASK": settings.task,
         "WEIR_BOOTSTRAP": settings.bootstrap,
@@ -139,12 +140,22 @@ def _environment(settings: Settings, health_port: int, *secrets: str) -> dict[st
         "WEIR_HEALTH_PORT": str(health_port),
         "WEIR_CONSOLE_URL": settings.console_url,
         "WEIR_MLFLOW_URI": settings.mlflow_uri,
-        # Of the supervisor's own environment: only the process that sends is to know them.
-        "WEIR_ALERT_URLS": "",
         "PYTHONUNBUFFERED": "1",
+        **_secrets(settings, *secrets),
     }
-    for secret in secrets:
-        env[f"WEIR_{secret.upper()}"] = getattr(settings, secret).get_secret_value()
+    return env
+
+
+def _secrets(settings: Settings, *needed: str) -> dict[str, str | None]:
+    """The files of the secrets that a process needs; none of them is in its environment, even where
+    the user has given it to the supervisor in that way."""
+    env: dict[str, str | None] = {}
+    for name in SECRETS:
+        given = getattr(settings, name)
+        secret = given.get_secret_value() if given is not None and name in needed else ""
+        variable = f"WEIR_{name.upper()}"
+        env[variable] = None
+        env[f"{variable}_FILE"] = str(secret_file(settings.home, name, secret)) if secret else None
     return env
 
 
@@ -164,6 +175,7 @@ def _broker(settings: Settings, _: int, absent: Collection[str]) -> ProcessSpec:
     return ProcessSpec(
         "broker",
         broker.command(),
+        env=_secrets(settings),
         ready=lambda: broker.is_ready() and _is_ours(broker, settings),
         addresses={"kafka": settings.bootstrap},
         ready_timeout_s=FIRST_START_S,
@@ -214,7 +226,16 @@ def _alerting(settings: Settings, port: int, absent: Collection[str]) -> Process
 
 def _console(settings: Settings, port: int, absent: Collection[str]) -> ProcessSpec:
     page = f"http://127.0.0.1:{settings.console_port}/"
-    return _serving(settings, "console", "services.console", port, absent, "signing_key", page=page)
+    return _serving(
+        settings,
+        "console",
+        "services.console",
+        port,
+        absent,
+        "signing_key",
+        "retrain_token",
+        page=page,
+    )
 
 
 def _serving(
@@ -230,7 +251,7 @@ def _serving(
     return ProcessSpec(
         name,
         _python(module),
-        env=_environment(settings, port, *secrets),
+        env=_environment(settings, port, "kafka_sasl_password", *secrets),
         ready=_health(port),
         after=tuple(each for each in needs if each not in absent),
         addresses={"health": _health(port)} | ({"page": page} if page else {}),

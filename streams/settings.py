@@ -1,16 +1,41 @@
 """Where everything is: the settings that every process of Weir shares.
 
 Each comes from an environment variable ``WEIR_<NAME>``; the defaults are the embedded set-up
-on this machine. A wrong value is told at start, all wrong values at once.
+on this machine. A wrong value is told at start, all wrong values at once. A secret may be in a file
+instead, named by ``WEIR_<NAME>_FILE``: the processes of a deployment get theirs in no other way, as
+an environment can be read by whoever reads a file of the process.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+SECRETS = (
+    *("clickhouse_password", "signing_key", "kafka_sasl_password", "alert_urls"),
+    "retrain_token",
+)
+"""Settings that are secrets."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from the files that ``WEIR_<NAME>_FILE`` name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The secret of one setting, None where no file is named. Errors: OSError."""
+        path = os.environ.get(f"WEIR_{field_name.upper()}_FILE", "")
+        return Path(path).read_text("utf-8").strip() if path else None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All that there are."""
+        fields = self.settings_cls.model_fields
+        found = {name: self.get_field_value(fields[name], name)[0] for name in SECRETS}
+        return {name: secret for name, secret in found.items() if secret is not None}
 
 
 class Settings(BaseSettings):
@@ -69,6 +94,18 @@ class Settings(BaseSettings):
         description="Address of an MLflow server, which the versions and their roles are told; '': "
         "an SQLite file in the home; none: nobody is told.",
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then files of secrets."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @field_validator("mlflow_uri")
     @classmethod

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     password = shared.clickhouse_password.get_secret_value()
     configure_logging("store")
     if not password:
-        log.error("WEIR_CLICKHOUSE_PASSWORD is not set: nobody could write; set it and try again")
+        log.error("WEIR_CLICKHOUSE_PASSWORD is not set: nobody could write; set it or its _FILE")
         return 2
     listener = _listen(options.host, options.port)
     if listener is None:

@@ -29,8 +29,11 @@ class Child:
     even one that was killed. That thread must therefore live as long as the child should.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
-        """Start `argv`; raises OSError when it cannot be run."""
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str | None], log: Path) -> None:
+        """Start `argv`, `env` added to our environment (None: taken out of it).
+
+        Raises OSError when it cannot be run.
+        """
         self._reaping = threading.Lock()
         with open_log(log) as output:
             self.log_begin = output.tell()
@@ -40,7 +43,7 @@ class Child:
                 os.write(output.fileno(), _start_line(log))
             self._process = subprocess.Popen(
                 list(argv),
-                env={**os.environ, **env},
+                env={n: v for n, v in {**os.environ, **env}.items() if v is not None},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -15,15 +15,15 @@ health page that answers 200, or None: it is ready as soon as it runs."""
 class ProcessSpec:
     """One process to be kept running.
 
-    `env` is added to the supervisor's own environment. `after` names the processes that must be
-    ready before this one starts. `addresses` is what others need to find it (`{"http": "http://…"}`);
-    it lands in its run file. It is asked to end by SIGTERM and killed after `stop_timeout_s`. With
-    `restart`, it is started again whenever it ends.
+    `env` is added to the supervisor's own environment; None takes a variable out of it. `after`
+    names the processes that must be ready before this one starts. `addresses` is what others need
+    to find it (`{"http": "http://…"}`); it lands in its run file. It is asked to end by SIGTERM and
+    killed after `stop_timeout_s`. With `restart`, it is started again whenever it ends.
     """
 
     name: str
     argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str | None] = field(default_factory=dict)
     ready: Ready = None
     after: tuple[str, ...] = ()
     addresses: Mapping[str, str] = field(default_factory=dict)

@@ -100,6 +100,20 @@ def test_everything_runs_and_is_well(running: Running) -> None:
     assert "tumours" in running.ok("status")
 
 
+def test_no_secret_is_seen_from_outside_a_process(running: Running) -> None:
+    home = Path(running.env["WEIR_HOME"])
+    secrets = [(home / "keys" / n).read_bytes() for n in ("signing.key", "clickhouse.password")]
+    state = read_run_state(home)
+    seen = b"".join(
+        Path(f"/proc/{process.pid}/{what}").read_bytes()
+        for process in state.processes.values()
+        for what in ("environ", "cmdline")
+    )
+    seen += b"".join(log.read_bytes() for log in (home / "logs").iterdir())
+    assert b"WEIR_CLICKHOUSE_PASSWORD_FILE" in seen
+    assert not [secret for secret in secrets if secret in seen]
+
+
 def test_a_request_is_answered_traced_and_kept(running: Running) -> None:
     request = json.dumps({"request_id": "one", **FEATURES})
     answers = running.ok("send", request, *PATIENTLY, "--json").splitlines()
