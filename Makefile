@@ -4,11 +4,12 @@
 # make bench   Weir against its peers; renews docs/performance.md   ARGS=--quick
 # make faults  100 faults over 1,000,000 requests, nothing lost     ARGS="--seed 7"
 # make swaps   100 model swaps under load, nothing lost     ARGS="--rate 2000"
+# make fuzz    hostile statements and requests at a store of its own, for minutes   ROUNDS=200
 # make lint    ruff and mypy
 # make setup   what they all need; each does it itself where it is missing
 # make clean   remove what set-up and the tools made (not .weir/, which holds your data)
 SHELL := /bin/bash
-.PHONY: setup demo test check bench faults swaps lint clean
+.PHONY: setup demo test check bench faults swaps fuzz lint clean
 
 setup:
 	@infra/bootstrap.sh run
@@ -36,6 +37,10 @@ faults:
 
 swaps:
 	@infra/bootstrap.sh run && exec .venv/bin/weir faults --swaps 100 --json $(ARGS)
+
+fuzz:
+	@infra/bootstrap.sh test && .venv/bin/python -m tests.services.judge_fuzz --rounds $(or $(ROUNDS),50)
+	@WEIR_FUZZ_REQUESTS=$$((100 * $(or $(ROUNDS),50))) exec .venv/bin/pytest -n 0 -s tests/services/test_store_hostile.py
 
 lint:
 	@infra/bootstrap.sh lint && .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy

@@ -111,10 +111,10 @@ class Judge:
         def column(query: str) -> frozenset[str]:
             return frozenset(session.run(query).body.decode().lower().split())
 
-        known = column(
+        self.known = column(
             "SELECT name FROM system.functions UNION ALL SELECT name FROM system.table_functions"
         )
-        self.forbidden = known - ALLOWED.callable
+        self.forbidden = self.known - ALLOWED.callable
         self._suffixes = tuple(column("SELECT name FROM system.aggregate_function_combinators"))
         # Types stand in placeholders only, {ids:Array(String)}: elsewhere they are strings.
         self._types = column("SELECT name FROM system.data_type_families")
