@@ -53,7 +53,8 @@ _EXPLAIN = re.compile(
     r"EXPLAIN(?: (?:AST|SYNTAX|QUERY TREE|PLAN|PIPELINE|ESTIMATE))?(?: [a-z_]+ = \d+,?)* *(\w+|\()",
     re.IGNORECASE,
 )
-# What the writer's may begin with. USE, SET and SYSTEM are no business of a call's own session.
+# What the writer's may begin with: no ATTACH, which takes a folder from anywhere. USE, SET and
+# SYSTEM are no business of a call's own session.
 _WRITES = frozenset(
     {
         "INSERT",
@@ -66,8 +67,6 @@ _WRITES = frozenset(
         "UPDATE",
         "RENAME",
         "EXCHANGE",
-        "ATTACH",
-        "DETACH",
         "UNDROP",
         "SELECT",
         "WITH",
@@ -88,7 +87,7 @@ _ENGINES = re.compile(
     re.IGNORECASE,
 )
 FILE_SETTINGS = re.compile(
-    r"(format_schema|format_template)\w*|input_format_values_interpret_expressions"
+    r"(format_schema|format_template|format_avro_schema_registry)\w*|input_format_values_interpret_expressions"
     r"|table_disk|storage_policy|rename_files_after_processing",
     re.IGNORECASE,
 )
@@ -265,10 +264,13 @@ class Judge:
         return True
 
     def _judge_names_in(self, params: Mapping[str, str], plain: str) -> None:
-        for name in _NAME_PLACEHOLDER.findall(plain):
-            value = params.get(name, "").strip().lower()
-            if value in self.forbidden or "system" in value:
-                raise _no_table(f"{{{name}:Identifier}} = {value[:40]!r}")
+        """Refuse names of functions and of ``system`` in parameters, which travel escaped."""
+        if not _NAME_PLACEHOLDER.search(plain):
+            return
+        for name, value in params.items():
+            lower = value.strip().lower()
+            if lower in self.forbidden or "system" in lower or "\\" in lower:
+                raise _no_table(f"{name} = {value[:40]!r}")
 
     @staticmethod
     def _judge_no_files(words: list[_Word]) -> None:
@@ -323,7 +325,7 @@ _NONE = _Word("", "none")
 _LEFT = frozenset("([,")
 _RIGHT = frozenset(")],")
 _DATABASE = re.compile(r"'(?!system'|information_schema')\w+'\Z", re.IGNORECASE)
-_NAME_PLACEHOLDER = re.compile(r"\{\s*(\w+)\s*:\s*Identifier\s*\}")
+_NAME_PLACEHOLDER = re.compile(r":\s*Identifier\s*\}", re.IGNORECASE)
 _ESCAPES = re.compile(r"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPED = dict(zip("ntr0abefv", "\n\t\r\0\a\b\x1b\f\v", strict=True))
 
@@ -367,6 +369,8 @@ def _text(statement: bytes, most: int) -> str:
         )
     if statement.count(b"$") > MAX_DOLLARS:
         raise Refused(BAD_ARGUMENTS, f"the statement has more than {MAX_DOLLARS} dollar signs")
+    if b"\0" in statement:
+        raise Refused(BAD_ARGUMENTS, "the statement has a NUL")
     try:
         return statement.decode()
     except UnicodeDecodeError as error:

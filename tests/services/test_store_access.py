@@ -183,6 +183,8 @@ def test_a_reader_cannot_name_a_function_in_a_parameter(store: RunningStore) -> 
     query = "SELECT arrayMap({f:Identifier}, ['/etc/passwd'])"
     assert code_of(store, query, param_f="file") == 497
     assert code_of(store, query, param_f="FILE ") == 497
+    assert code_of(store, query, param_f="fil\\x65") == 497
+    assert code_of(store, query.replace("{f:", "{`f`:"), param_f="file") in (62, 497)
     query = "SELECT * FROM {d:Identifier}.processes"
     assert code_of(store, query, param_d="system") == 497
     assert code_of(store, "SELECT * FROM processes", database="system") == 497
@@ -226,6 +228,8 @@ def test_a_reader_cannot_name_a_function_in_a_parameter(store: RunningStore) -> 
         "ALTER TABLE x.t DELETE WHERE file('/etc/passwd') != ''",
         "BACKUP TABLE x.t TO File('{out}')",
         "RESTORE TABLE x.t FROM File('{out}')",
+        "ATTACH TABLE x.f FROM '/etc' (a Int8) ENGINE = MergeTree ORDER BY a",
+        "SELECT 1\0, file('/etc/passwd')",
         "SET ROLE ALL",
         "SYSTEM SHUTDOWN",
         "DROP TABLE system.one",
