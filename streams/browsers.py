@@ -9,6 +9,7 @@ to show, embed or guess what the answers are.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -92,8 +93,8 @@ class LocalOnly:
         if why is None:
             await self.app(scope, receive, send_safely)
             return
-        body = f"{why}\n".encode()
-        head = [(b"content-type", b"text/plain; charset=utf-8")]
+        body = json.dumps({"error": why}).encode()
+        head = [(b"content-type", b"application/json")]
         head.append((b"content-length", str(len(body)).encode()))
         head.append((b"connection", b"close"))  # its body is not read
         await send_safely({"type": "http.response.start", "status": 403, "headers": head})

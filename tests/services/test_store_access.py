@@ -285,6 +285,7 @@ def test_columns_may_have_the_names_of_functions(store: RunningStore, query: str
         "SELECT * FROM x.t AS l LEFT JOIN (SELECT a FROM x.t) AS r USING (a)",
         "SELECT database, table, name FROM system.columns LIMIT 1",
         "SHOW FULL TABLES FROM x LIKE 't'",
+        "SELECT displayName(), version(), revision(), timezone()",  # Grafana's data source
         "SHOW COLUMNS FROM t FROM x",
         "SELECT table_name FROM information_schema.tables LIMIT 1",
         "SELECT * FROM x.t",
