@@ -7,7 +7,9 @@ address. Modules, from the outside in:
 
 - ``app``: the Starlette application: queries, ping, health, metrics;
 - ``calls``: what a request asks (query, parameters, settings, data), whatever way it says it;
-- ``access``: who asks, and what readers may do;
+- ``access``: who asks, and what a reader may cost;
+- ``judge``: which statements may run, by the lists in ``allowed.txt`` (``allowed``);
+- ``rights``: what the engine itself lets a reader and the writer do;
 - ``statements``: the little SQL the store itself must read (which INSERT carries data, ...);
 - ``encodings``: compressed bodies in and out;
 - ``folder``: before the engine opens it: locked, with room, without damaged parts;
