@@ -62,6 +62,7 @@ def test_a_given_secret_does_not_replace_the_kept_one(tmp_path: Path) -> None:
     assert (tmp_path / "keys" / "clickhouse.password").read_text() == kept
 
 
+@pytest.mark.expect_end(r"print\(dict", why="it says its environment and ends")
 def test_no_process_gets_a_secret_by_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
