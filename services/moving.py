@@ -9,7 +9,7 @@ from kafka.errors import KafkaError
 
 from services.moves import Act, Asked, decide, in_service
 from services.registry import Publisher, RegistryError, read_roles
-from streams.bundle import BundleError, load_bundle
+from streams.bundle import BundleError, folder_of, load_bundle
 from streams.roles import ModelRecord
 from streams.settings import Settings
 from streams.task import Task
@@ -48,9 +48,9 @@ def move(
 
 def check(settings: Settings, task: Task, record: ModelRecord) -> None:
     """Raise Refused where a worker would refuse the version's bundle."""
-    folder = settings.artifacts / record.bundle
     key = settings.signing_key.get_secret_value().encode()
     try:
+        folder = folder_of(settings.artifacts, record.bundle)
         version = load_bundle(folder, task, key)
     except (BundleError, ValueError) as error:
         raise Refused(f"{record.version} cannot serve: {error}. Nothing was changed.") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from streams.bundle import BundleError, load_bundle
+from streams.bundle import BundleError, folder_of, load_bundle
 from streams.roles import Role, Roles, is_called
 from streams.task import Task
 from streams.version import Version
@@ -45,7 +45,7 @@ def find(wanted: str, artifacts: Path, roles: Roles | None) -> Found:
     if len(found) > 1:
         raise VersionError(f"{wanted} may be {_listed(found)}: give more of the id")
     role = "none" if roles is None else roles.role(found[0])
-    return Found(artifacts / known[found[0]], role)
+    return Found(_folder(artifacts, known[found[0]]), role)
 
 
 def load(found: Found, task: Task, key: bytes) -> Version:
@@ -72,7 +72,14 @@ def _by_role(role: str, artifacts: Path, roles: Roles | None) -> Found:
     if len(records) > 1:
         listed = _listed([r.version for r in records])
         raise VersionError(f"{len(records)} versions are {role}: {listed}; give the id of one")
-    return Found(artifacts / records[0].bundle, role)
+    return Found(_folder(artifacts, records[0].bundle), role)
+
+
+def _folder(artifacts: Path, bundle: str) -> Path:
+    try:
+        return folder_of(artifacts, bundle)
+    except BundleError as error:
+        raise VersionError(str(error)) from error
 
 
 def _listed(ids: Sequence[str]) -> str:

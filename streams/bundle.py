@@ -14,6 +14,7 @@ Nothing in a bundle is code. A bundle that fails a check raises BundleError and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from streams import skops_files
+from streams.bundle_folder import bundle_folder
 from streams.declaration import json_text
 from streams.estimates.saved import of_plain
 from streams.manifest import RETRAIN, Contents, build, difference, refusal, samples
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 MODEL, GATE, PROFILE = "model.skops", "gate.skops", "profile.json"
 ESTIMATOR = "estimator.skops"
 ONNX = "model.onnx"
+FILES = (MODEL, GATE, ESTIMATOR, PROFILE, ONNX)
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 
 
@@ -161,6 +164,45 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
     return version
 
 
+def folder_of(artifacts: Path, name: str) -> Path:
+    """`bundle_folder`; BundleError where the name is no version's."""
+    try:
+        return bundle_folder(artifacts, name)
+    except ValueError as error:
+        raise BundleError(artifacts, "", str(error), "somebody else wrote the record") from error
+
+
+def checked_files(folder: Path, key: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest of a bundle and all its files by name, as they were signed; links are refused.
+
+    Raises BundleError.
+    """
+    manifest = _signed(folder, key)
+    if manifest.get("id") != folder.name:
+        reason = f"it is of version {manifest.get('id')}, in a folder named {folder.name}"
+        raise BundleError(folder, MANIFEST, reason, RETRAIN)
+    try:
+        files = _checked_files(folder, manifest)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(folder, MANIFEST, f"it is not a manifest: {error!r}", RETRAIN) from error
+    return manifest, {**files, **{name: _read(folder, name) for name in (MANIFEST, SIGNATURE)}}
+
+
+def remove_learned(folder: Path, key: bytes) -> None:
+    """Remove the bundle of a version that learned in the stream: no other, and no other file.
+
+    Raises BundleError where its signed manifest does not say that it is one.
+    """
+    manifest = _signed(folder, key)
+    if manifest.get("id") != folder.name or not manifest.get("continual"):
+        raise BundleError(folder, MANIFEST, "it is of no version that the learner made", "keep it")
+    # What is left after a crash in between still names what is to be removed.
+    for name in (*(name for name in FILES if name in manifest["files"]), SIGNATURE, MANIFEST):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody has put something else there
+        folder.rmdir()
+
+
 def load_profile(folder: Path, key: bytes) -> dict[str, Any]:
     """What the training data of the version in a bundle looked like; no estimator is loaded.
 
@@ -205,7 +247,7 @@ def _signed(folder: Path, key: bytes) -> dict[str, Any]:
 
 def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
     listed: Mapping[str, str] = manifest["files"]
-    strange = set(listed) - {MODEL, GATE, ESTIMATOR, PROFILE, ONNX}
+    strange = set(listed) - set(FILES)
     if strange or not {MODEL, PROFILE} <= set(listed):
         raise BundleError(folder, MANIFEST, f"it lists the files {sorted(listed)}", RETRAIN)
     if (manifest["gate"]["threshold"] is None) == (GATE in listed):

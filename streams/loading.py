@@ -19,7 +19,7 @@ import numpy as np
 from prometheus_client import Histogram
 
 from schemas.columns import Columns
-from streams.bundle import MANIFEST, BundleError, bundle_info, load_bundle
+from streams.bundle import MANIFEST, BundleError, bundle_info, folder_of, load_bundle
 from streams.cache import CachedVersion
 from streams.inference import usable
 from streams.manifest import RETRAIN
@@ -74,7 +74,7 @@ class Loader:
         return version
 
     def _load(self, record: ModelRecord) -> Version:
-        folder = self._artifacts / record.bundle
+        folder = folder_of(self._artifacts, record.bundle)
         if record.sha256:
             found = bundle_info(folder).sha256
             if not hmac.compare_digest(found, record.sha256):

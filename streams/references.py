@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from streams.bundle import BundleError, load_profile
+from streams.bundle import BundleError, folder_of, load_profile
 from streams.drift.reference import Reference
 from streams.task import Task
 
@@ -41,7 +41,7 @@ class References:
         if now - self._failed.get(version, now - RETRY_MS) < RETRY_MS:
             return None
         try:
-            profile = load_profile(self._artifacts / version, self._key)
+            profile = load_profile(folder_of(self._artifacts, version), self._key)
             found = self._known[version] = Reference(self._task, version, profile)
         except (BundleError, KeyError, TypeError, ValueError) as error:
             self._failed[version] = now

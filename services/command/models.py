@@ -53,7 +53,7 @@ def _list(context: Context, as_json: bool) -> None:
                 {
                     **record.record(),
                     "role": roles.role(record.version),
-                    "gate": gate_text(read_manifest(artifacts / record.bundle)),
+                    "gate": gate_text(read_manifest(artifacts, record.bundle)),
                     **{
                         name: time_text(getattr(record, name))
                         for name in ("changed_at", "data_from", "data_to")
@@ -84,7 +84,7 @@ def _list(context: Context, as_json: bool) -> None:
             f"{time_text(record.data_from)[:10]} – {time_text(record.data_to)[:10]}",
             f"{record.rows:,}",
             *(f"{record.metrics[n]:.4f}" if n in record.metrics else "" for n in metrics),
-            gate_text(read_manifest(artifacts / record.bundle)),
+            gate_text(read_manifest(artifacts, record.bundle)),
             record.changed_by,
             record.reason,
         )

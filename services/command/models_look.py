@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from services.command.context import Context, JsonOption, TaskOption, open_context
 from services.command.output import note, out, print_json, print_table, table, time_text
 from services.command.versions import VersionArgument
 from services.leaves import leaves
+from streams.bundle_folder import bundle_folder
+from streams.roles import ModelRecord
 
 BULKY = (
     *("samples", "files", "vocabularies", "schema_version", "id", "task", "metrics", "dataset"),
@@ -32,13 +35,12 @@ def show(version: VersionArgument, task: TaskOption = None, as_json: JsonOption 
     context = open_context(task)
     told = read_topic(context)
     record = find(told.roles, version)
-    folder = context.settings.artifacts / record.bundle
-    manifest = read_manifest(folder)
+    manifest = read_manifest(context.settings.artifacts, record.bundle)
     steps = read_journal(context.settings.home, record.event_id)
     acts = [each for each in told.records if each.version == record.version]
     decisions = _decisions(context, record.version)
     role = told.roles.role(record.version)
-    bundle = _bundle(folder, record.sha256)
+    folder, bundle = _bundle(context.settings.artifacts, record)
     if as_json:
         print_json(
             {
@@ -115,7 +117,7 @@ def diff(
     sides = []
     for asked in (first, second):
         record = find(roles, asked)
-        manifest = read_manifest(context.settings.artifacts / record.bundle)
+        manifest = read_manifest(context.settings.artifacts, record.bundle)
         if not manifest:
             note(f"the bundle of {record.version} is not here: only its record is compared")
         sides.append(Side(record, roles.role(record.version), manifest))
@@ -134,15 +136,18 @@ def diff(
                 out.print(f"  {told_words(each)}", soft_wrap=True)
 
 
-def _bundle(folder: Any, sha256: str) -> str:
-    """Whether the bundle is there, and is the one that was recorded."""
+def _bundle(artifacts: Path, record: ModelRecord) -> tuple[str, str]:
+    """Where the bundle is, and whether it is there and is the one that was recorded."""
     try:
+        folder = bundle_folder(artifacts, record.bundle)
         data = (folder / "manifest.json").read_bytes()
+    except ValueError as error:
+        return record.bundle, f"refused: {error}"
     except OSError:
-        return "missing"
-    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        return "not the one that was recorded"
-    return "as recorded"
+        return str(folder), "missing"
+    if record.sha256 and hashlib.sha256(data).hexdigest() != record.sha256:
+        return str(folder), "not the one that was recorded"
+    return str(folder), "as recorded"
 
 
 def _decisions(context: Context, version: str) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from schemas.topics import BY_NAME
 from services.contract import LABELLER, Contract
 from services.labelling.narrowing import DRAW, narrowing
 from services.labelling.onlookers import LOOK, any_looks, disputed, looks
+from streams.bundle_folder import bundle_folder
 from streams.labelling.policy import Labelling
 from streams.labelling.value import Floats, disagreement, novelty, spread, uncertainty, value
 
@@ -292,7 +293,7 @@ def _champion(client: Client, artifacts: Path) -> tuple[str, Mapping[str, Any]]:
         return "", {}
     version, bundle = rows[0]
     try:
-        text = (artifacts / Path(bundle).name / "profile.json").read_text("utf-8")
+        text = (bundle_folder(artifacts, str(bundle)) / "profile.json").read_text("utf-8")
         profile = json.loads(text)
     except (OSError, ValueError):
         return str(version), {}

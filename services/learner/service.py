@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,14 @@ from schemas.topics import BY_NAME
 from services.learner.following import followed, role_of_next
 from services.learner.lessons import learn_history, lesson
 from services.registry import Publisher, RegistryError, model_record, now_ms, read_roles
-from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
+from streams.bundle import (
+    BundleError,
+    BundleInfo,
+    folder_of,
+    load_bundle,
+    remove_learned,
+    save_bundle,
+)
 from streams.codecs import codecs
 from streams.continual.contents import contents_of, reason, resumed
 from streams.continual.learner import Learner
@@ -31,6 +37,7 @@ from streams.roles import BY_LEARNER, ModelRecord, Role, Roles
 from streams.settings import Settings
 from streams.task import Task
 from streams.training.errors import TrainingError
+from streams.transport.batches import reader
 from streams.version import Version
 
 log = structlog.get_logger("learner")
@@ -101,7 +108,7 @@ class LearnerService:
         settings = self._settings
         self._publisher: Publisher = self._connected(lambda: Publisher(settings, self._task))
         consumer: KafkaConsumer = self._connected(
-            lambda: KafkaConsumer(
+            lambda: reader(
                 **settings.kafka_python(),
                 group_id=f"{self._task.name}-learner",  # for its lag; partitions are assigned
                 enable_auto_commit=False,
@@ -239,7 +246,8 @@ class LearnerService:
             self._publisher.publish("models", next_.version, next_.record())
         # 4. Their bundles go, but for the newest few.
         for old in sorted(mine, key=lambda one: one.changed_at)[:-KEPT]:
-            shutil.rmtree(self._settings.artifacts / old.bundle, ignore_errors=True)
+            with contextlib.suppress(BundleError):  # another's, or gone already
+                remove_learned(folder_of(self._settings.artifacts, old.version), self._key)
         # 5. How far it has come, for whoever looks at the group's lag.
         with contextlib.suppress(KafkaError):
             consumer.commit(
@@ -263,7 +271,9 @@ class LearnerService:
         return roles
 
     def _load(self, record: ModelRecord) -> Version:
-        return load_bundle(self._settings.artifacts / record.bundle, self._task, self._key)
+        return load_bundle(
+            folder_of(self._settings.artifacts, record.bundle), self._task, self._key
+        )
 
     def _connected(self, make: Callable[[], Any]) -> Any:
         """What ``make`` gives, as soon as the broker answers. Raises Stopped."""

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from services.projection.facts import Found, run
 from services.projection.plan import Run
 from services.trainer.journal import JOURNAL, folder_of, read_journal
+from streams.bundle_folder import bundle_folder
 from streams.roles import ModelRecord
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from services.projection.store import Store
+
+log = structlog.get_logger("projection")
 
 NONE = "none"
 """The setting that tells nobody."""
@@ -24,9 +29,10 @@ def open_store(settings: Settings, task: str, code: Path | None = None) -> Store
     from services.projection.store import Store, commit_of, local_uri
 
     commit = "" if code is None else commit_of(code)
-    if settings.mlflow_uri:
-        return Store(settings.mlflow_uri, task, None, commit)
-    return Store(local_uri(settings.home), task, settings.home / "mlflow" / "artifacts", commit)
+    uri, files = settings.mlflow_uri, None
+    if not uri:
+        uri, files = local_uri(settings.home), settings.home / "mlflow" / "artifacts"
+    return Store(uri, task, files, commit, settings.signing_key.get_secret_value().encode())
 
 
 def store_exists(settings: Settings) -> bool:
@@ -35,9 +41,21 @@ def store_exists(settings: Settings) -> bool:
 
 
 def found(settings: Settings, record: ModelRecord) -> Found:
-    """What is on disk of a version; what is missing or broken is left out."""
-    folder = settings.artifacts / record.bundle
-    manifest = read_manifest(folder)
+    """What is on disk of a version; what is missing, broken or not as it was signed is left out.
+
+    Whoever may write to ``models`` names the folder: nothing of it is told before it is checked.
+    """
+    from streams.bundle import checked_files  # scikit-learn
+
+    manifest: dict[str, Any] = {}
+    folder = settings.artifacts
+    try:
+        folder = bundle_folder(settings.artifacts, record.bundle)
+        if record.bundle == record.version:
+            key = settings.signing_key.get_secret_value().encode()
+            manifest = checked_files(folder, key)[0]
+    except ValueError as error:
+        log.debug("a bundle is not told of", version=record.version, error=str(error))
     steps = read_journal(settings.home, record.event_id)
     journal = folder_of(settings.home, record.event_id) / JOURNAL
     return Found(
@@ -71,10 +89,10 @@ class Describer:
         return made
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(artifacts: Path, bundle: str) -> dict[str, Any]:
     """The manifest of a bundle, unchecked; {} where there is none that can be read."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads((bundle_folder(artifacts, bundle) / "manifest.json").read_bytes())
     except (OSError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}

@@ -10,6 +10,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from services.projection.plan import (
@@ -69,10 +70,13 @@ class Store:
     """One task's experiment and registered model, both of its name.
 
     uri: `local_uri`, or a tracking server's address; artifacts: folder of a local store's files,
-    None for a server, which has its own; commit: of the code that trains, "" if not known.
+    None for a server, which has its own; commit: of the code that trains, "" if not known; key:
+    that bundles are signed by.
     """
 
-    def __init__(self, uri: str, task: str, artifacts: Path | None, commit: str = "") -> None:
+    def __init__(
+        self, uri: str, task: str, artifacts: Path | None, commit: str = "", key: bytes = b""
+    ) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         if artifacts is not None:
@@ -84,6 +88,7 @@ class Store:
         self._task = task
         self._artifacts = artifacts
         self._commit = commit
+        self._key = key
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def see(self) -> Seen:
@@ -135,7 +140,7 @@ class Store:
             case LogData(version, run):
                 self._log_data(version, run, wanted)
             case Upload(version, run):
-                client.log_artifacts(run, wanted.entries[version].run.bundle, BUNDLE)
+                self._upload(run, Path(wanted.entries[version].run.bundle))
             case UploadJournal(version, run):
                 client.log_artifact(run, wanted.entries[version].run.journal)
             case Finish(version, run):
@@ -145,6 +150,16 @@ class Store:
                 client.set_tag(run, DESCRIBED, digest)
             case _:
                 raise AssertionError(f"no such write: {write}")
+
+    def _upload(self, run: str, folder: Path) -> None:
+        """Exactly the files that were signed, as they were when their signature was checked."""
+        from streams.bundle import checked_files  # scikit-learn
+
+        _, files = checked_files(folder, self._key)
+        with TemporaryDirectory() as copy:
+            for name, data in files.items():
+                (Path(copy) / name).write_bytes(data)
+            self._client.log_artifacts(run, copy, BUNDLE)
 
     def _experiment(self) -> Experiment | None:
         found = self._client.get_experiment_by_name(self._task)

@@ -16,7 +16,7 @@ from services.trainer.journal import read_journal
 from services.trainer.rows import collect
 from services.trainer.runs import Journalled
 from services.trainer.snapshot import Stopped
-from streams.bundle import BundleError, BundleInfo, load_bundle, save_bundle
+from streams.bundle import BundleError, BundleInfo, folder_of, load_bundle, save_bundle
 from streams.roles import BY_TRAINER, ModelRecord, Role, Roles
 from streams.skops_files import UnsafeFile
 from streams.task import Task
@@ -157,7 +157,7 @@ def _champion(shop: Workshop, record: ModelRecord | None) -> Version | None:
     if record is None:
         return None
     try:
-        return load_bundle(shop.artifacts / record.bundle, shop.task, shop.key)
+        return load_bundle(folder_of(shop.artifacts, record.bundle), shop.task, shop.key)
     except BundleError as error:
         # Serving cannot load it either: a new version that beats the baseline is what is needed.
         log.error("the champion cannot be compared with", version=record.version, error=str(error))

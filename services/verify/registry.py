@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.keys import with_keys
 from services.projection.facts import wanted
 from services.projection.places import Describer, open_store, store_exists
 from services.projection.plan import Wanted, differences
@@ -28,8 +29,8 @@ class Comparison:
     """Compares as often as it is asked: MLflow is opened once, which takes seconds."""
 
     def __init__(self, settings: Settings, task: str) -> None:
-        self._settings, self._task = settings, task
-        self._describe = Describer(settings)
+        self._settings, self._task = with_keys(settings), task
+        self._describe = Describer(self._settings)
         self._store: Store | None = None
 
     def compare(self, roles: Roles, as_of: int) -> Compared:

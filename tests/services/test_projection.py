@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from services.projection.converge import converge
 from services.projection.facts import Found, run, wanted
-from services.projection.places import open_store
+from services.projection.places import found, open_store
 from services.projection.plan import (
     Describe,
     DropRun,
@@ -39,6 +40,7 @@ from services.projection.plan import (
     plan,
 )
 from services.projection.store import Store
+from streams.bundle import sign
 from streams.roles import ModelRecord, Role, Roles, fold
 from streams.settings import Settings
 
@@ -244,6 +246,9 @@ def test_a_run_tells_what_manifest_and_journal_say() -> None:
     assert json.loads(told.data.schema)["mlflow_colspec"][0]["type"] == "double"
 
 
+KEY = b"a key of tests"
+
+
 @pytest.fixture
 def task() -> str:
     return f"t_{uuid.uuid4().hex[:8]}"
@@ -252,8 +257,18 @@ def task() -> str:
 def bundle(folder: Path, version: str) -> Found:
     place = folder / version
     place.mkdir(exist_ok=True)
-    manifest = {"candidate": "trees", "task": {"kind": "binary", "features": []}}
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    files = {"model.skops": b"a model", "profile.json": b"{}"}
+    manifest = {
+        "id": version,
+        "candidate": "trees",
+        "task": {"kind": "binary", "features": []},
+        "gate": {"threshold": None},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    files["manifest.json"] = json.dumps(manifest).encode()
+    files["manifest.sig"] = sign(files["manifest.json"], KEY).encode()
+    for name, data in files.items():
+        (place / name).write_bytes(data)
     return Found(manifest, str(place))
 
 
@@ -274,7 +289,10 @@ def assert_says(store: Store, task: str, roles: Roles) -> None:
         assert told.data.metrics["log_loss"] == 0.5
         assert told.inputs.dataset_inputs[0].dataset.digest == "ds-0123456789ab"
         assert [f.path for f in client.list_artifacts(found.run_id, "bundle")] == [
-            "bundle/manifest.json"
+            "bundle/manifest.json",
+            "bundle/manifest.sig",
+            "bundle/model.skops",
+            "bundle/profile.json",
         ]
     for role in ("champion", "shadow"):
         with_role = [v for v in roles.records if roles.role(v) == role]
@@ -306,7 +324,7 @@ def test_killed_after_each_of_its_writes_the_projection_ends_with_what_the_topic
         roles = fold(topic)
         said = wanted(roles, len(topic), lambda one: run(one, bundle(tmp_path, one.version)))
         while True:
-            store = open_store(Settings(home=mlflow_home), task)
+            store = open_store(Settings(home=mlflow_home, signing_key=KEY.decode()), task)
             try:
                 converge(store, said, stop_once_after)
             except Stopped:
@@ -320,7 +338,7 @@ def test_killed_after_each_of_its_writes_the_projection_ends_with_what_the_topic
 def test_stopped_anywhere_in_a_move_it_follows_the_next_move(
     mlflow_home: Path, task: str, tmp_path: Path
 ) -> None:
-    store = open_store(Settings(home=mlflow_home), task)
+    store = open_store(Settings(home=mlflow_home, signing_key=KEY.decode()), task)
     topic = [record("a"), record("b")]
     for writes in range(1, 9):
         topic.append(record("ab"[writes % 2], reason=f"move {writes}"))
@@ -329,3 +347,25 @@ def test_stopped_anywhere_in_a_move_it_follows_the_next_move(
             converge(store, said, stop_after(writes if writes < 5 else 1))  # type: ignore[arg-type]
     converge(store, said)
     assert_says(store, task, fold(topic))
+
+
+def test_what_a_record_names_is_told_of_only_as_it_was_signed(tmp_path: Path) -> None:
+    """A record of anybody's names a folder of keys, a link to it, and a bundle of another key."""
+    settings = Settings(home=tmp_path, signing_key=KEY.decode())
+    settings.artifacts.mkdir()
+    good = bundle(settings.artifacts, "a")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "manifest.json").write_text("{}")
+    (keys / "signing").write_text("secret")
+    (settings.artifacts / "linked").symlink_to(keys)
+    (settings.artifacts / "..b").symlink_to(keys)
+    bundle(settings.artifacts, "extra")
+    (settings.artifacts / "extra" / "signing").symlink_to(keys / "signing")
+
+    def told(version: str, folder: str) -> str:
+        return found(settings, replace(record(version), bundle=folder)).bundle
+
+    assert told("a", "a") == good.bundle
+    for folder in (str(keys), "../keys", "linked", "..b", "", ".", "..", "extra", "a/../a"):
+        assert told("a", folder) == told(folder, folder) == ""

@@ -25,7 +25,9 @@ from streams.bundle import (
     PROFILE,
     SIGNATURE,
     BundleError,
+    folder_of,
     load_bundle,
+    remove_learned,
     save_bundle,
     sign,
 )
@@ -270,3 +272,24 @@ def test_a_manifest_that_does_not_fit_is_refused(
 def test_an_empty_key_signs_and_checks_nothing(folder: Path) -> None:
     with pytest.raises(ValueError, match="set WEIR_SIGNING_KEY"):
         load_bundle(folder, TUMOUR, b"")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/etc", "a/b", "../a", "a\0", ".partial-x", "-", "a\n", "x" * 300]
+)
+def test_no_name_of_a_record_leads_out_of_the_artifacts(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no name of a version"):
+        folder_of(tmp_path, name)
+
+
+def test_only_what_was_learned_in_the_stream_is_removed(folder: Path) -> None:
+    with pytest.raises(BundleError, match="no version that the learner made"):
+        remove_learned(folder, KEY)
+    edit(folder, lambda m: m.update(continual={"base": "x"}), b"another key")
+    with pytest.raises(BundleError, match="signature"):
+        remove_learned(folder, KEY)
+    edit(folder, lambda m: m.update(continual={"base": "x"}))
+    (folder / "somebody's").write_text("kept")
+
+    remove_learned(folder, KEY)
+    assert [path.name for path in folder.iterdir()] == ["somebody's"]
