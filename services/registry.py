@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from confluent_kafka import KafkaException
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from schemas.codec import Codec
@@ -20,6 +20,7 @@ from streams.codecs import codecs
 from streams.roles import ModelRecord, Role, Roles
 from streams.settings import Settings
 from streams.task import Task
+from streams.transport.batches import reader
 from streams.triggers.pointer import ends
 
 log = structlog.get_logger("registry")
@@ -164,7 +165,7 @@ def now_ms() -> int:
 
 def _read_all(settings: Settings, topic: str) -> Iterator[Any]:
     """Every record of the topic's only partition, up to where it ends now."""
-    consumer = KafkaConsumer(
+    consumer = reader(
         **settings.kafka_python(),
         group_id=None,
         enable_auto_commit=False,

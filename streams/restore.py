@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.store import Store
 from streams.transport.batch import RecordBatch, columns_of
+from streams.transport.messages import BoundedConsumer
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def replay(
             wanted[topic] = (start, end)
     if not wanted:
         return 0
-    consumer = Consumer(
+    consumer = BoundedConsumer(
         {
             **client,
             "group.id": "weir-restore",

@@ -9,6 +9,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from streams.settings import Settings
+from streams.transport.batches import reader
 
 SILENT_S = 30.0
 """Longest time without progress while a topic is read to an offset."""
@@ -21,7 +22,7 @@ class ReadError(RuntimeError):
 
 def consumer(settings: Settings, group: str | None = None) -> KafkaConsumer:
     """A consumer of committed records. group: where it keeps how far it has come."""
-    return KafkaConsumer(
+    return reader(
         **settings.kafka_python(),
         group_id=group,
         enable_auto_commit=False,

@@ -24,6 +24,7 @@ from confluent_kafka import (
 from services.command.output import CommandError, note
 from services.deployment import answers
 from services.unreadable import Unreadable
+from streams.transport.messages import BoundedConsumer, headers_of
 
 if TYPE_CHECKING:  # NumPy: not for every command
     from schemas.codec import Codec
@@ -62,7 +63,7 @@ def reader(kafka: Mapping[str, Any]) -> Iterator[Consumer]:
             f"no Kafka broker answers on {kafka['bootstrap.servers']}. Is the system running? "
             "`weir status` tells, `weir up` starts it."
         )
-    consumer = Consumer(
+    consumer = BoundedConsumer(
         {
             **kafka,
             "group.id": "weir-command",  # librdkafka wants one; assign() never joins it
@@ -205,6 +206,7 @@ def _is_end(message: Message) -> bool:
 
 
 def _stored(message: Message) -> Stored:
+    (headers,) = headers_of([message])
     return Stored(
         topic=message.topic(),
         partition=message.partition(),
@@ -212,7 +214,7 @@ def _stored(message: Message) -> Stored:
         time=message.timestamp()[1],
         key=message.key(),
         value=message.value(),
-        headers=tuple(message.headers() or ()),
+        headers=tuple(headers or ()),
     )
 
 

@@ -33,6 +33,7 @@ from services.trainer.failures import Failure, standing_failure
 from services.unreadable import Unreadable, place_of
 from streams.alerts.told import Told
 from streams.roles import Roles
+from streams.transport.messages import BoundedConsumer
 
 log = structlog.get_logger("console.tail")
 
@@ -117,7 +118,7 @@ class Tail:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        consumer = Consumer(
+        consumer = BoundedConsumer(
             {
                 **self._kafka,
                 "group.id": "weir-console",  # librdkafka wants one; assign() never joins it

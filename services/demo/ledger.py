@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -29,6 +28,7 @@ from schemas.codec import Batch
 from schemas.topics import BY_NAME
 from services.contract import Contract
 from streams.roles import ModelRecord, Roles, fold
+from streams.transport.messages import BoundedConsumer
 
 TIMEOUT_S = 30.0
 """Longest wait for the broker to send anything while there is more to read."""
@@ -79,7 +79,7 @@ class Ledger:
         self.metrics: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
-        self._consumer = Consumer(
+        self._consumer = BoundedConsumer(
             {
                 **self._librdkafka,
                 "group.id": "weir-ledger",  # librdkafka wants one; assign() never joins it

@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.demo.timeline import TOPICS, Timeline
 from streams.partitioner import partitions_of
+from streams.transport.messages import BoundedConsumer, headers_of
 
 MARK: list[tuple[str, bytes]] = [("weir.replay", b"1")]
 """The header of every record that the replay publishes."""
@@ -102,7 +103,7 @@ def published(
 
 def _last_keys(where: Sequence[Partition], librdkafka: Mapping[str, Any]) -> dict[Partition, bytes]:
     """Key of the replay's last record in each partition where it published any."""
-    consumer = Consumer(
+    consumer = BoundedConsumer(
         {
             "log_level": 0,
             **librdkafka,
@@ -170,7 +171,7 @@ def _scan(
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
         offset = upto[each] if error is not None else message.offset()
-        if error is None and offset < upto[each] and MARK[0] in (message.headers() or ()):
+        if error is None and offset < upto[each] and MARK[0] in (headers_of([message])[0] or ()):
             found[each] = message.key()
         if offset + 1 >= upto[each]:
             reading.discard(each)

@@ -19,6 +19,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from streams.transport.messages import BoundedConsumer
+
 TIMEOUT_S = 30.0
 """Longest wait for the broker at the start."""
 
@@ -85,7 +87,7 @@ class Tail(ABC):
         self._thread.join()
 
     def _run(self) -> None:
-        consumer = Consumer(self._config)
+        consumer = BoundedConsumer(self._config)
         try:
             consumer.assign(self._starts(consumer))
             self._ready.set()

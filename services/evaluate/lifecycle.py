@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from schemas.topics import BY_NAME
 from services.contract import Contract
@@ -42,6 +42,7 @@ from streams.roles import ModelRecord
 from streams.settings import Settings
 from streams.task import Task
 from streams.training.train import train
+from streams.transport.messages import BoundedConsumer
 from streams.windowed.history import with_windowed
 
 TASK = "services.evaluate.lifecycle_task:Lifecycle"
@@ -97,7 +98,7 @@ class Follow:
         self._thread.join()
 
     def _run(self) -> None:
-        consumer = Consumer(
+        consumer = BoundedConsumer(
             {
                 "log_level": 0,
                 **self._client,

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.codec import Codec
@@ -19,6 +19,7 @@ from schemas.columns import Column
 from schemas.topics import BY_NAME
 from services.contract import Contract
 from services.faults.account import Outcomes, Predictions, number_of
+from streams.transport.messages import BoundedConsumer
 
 AT_ONCE = 10_000
 QUIET_S = 60.0
@@ -66,7 +67,7 @@ class Reading:
         self.counts = dict.fromkeys(self._name.values(), 0)
 
     def __enter__(self) -> Self:
-        self._consumer = Consumer(
+        self._consumer = BoundedConsumer(
             {
                 **self._librdkafka,
                 "group.id": "weir-faults-reading",

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from schemas.topics import BY_NAME
+from streams.transport.messages import BoundedConsumer
 
 WAIT_S = 0.1
 """Longest wait for a prediction before the thread sees that it is to end."""
@@ -69,7 +70,7 @@ class Visible:
         }
 
     def _run(self) -> None:
-        consumer = Consumer(
+        consumer = BoundedConsumer(
             {
                 "log_level": 0,
                 **self._librdkafka,

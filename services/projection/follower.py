@@ -27,6 +27,7 @@ from streams.codecs import codecs
 from streams.roles import Roles
 from streams.settings import Settings
 from streams.task import Task
+from streams.transport.batches import reader
 
 log = structlog.get_logger("trainer.projection")
 
@@ -92,7 +93,7 @@ class Projection(threading.Thread):
                 self._stop_asked.wait(RETRY_S[0])
 
     def _follow(self) -> None:
-        consumer = KafkaConsumer(
+        consumer = reader(
             **self._settings.kafka_python(),
             group_id=f"{self._task.name}-projection",
             group_instance_id=f"{self._task.name}-projection-{self._settings.worker}",

@@ -15,7 +15,6 @@ import numpy as np
 import stamina
 import structlog
 from confluent_kafka import (
-    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -26,6 +25,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from services.sink import metrics
 from services.sink.rows import Records
 from services.sink.writing import Stopped
+from streams.transport.messages import BoundedConsumer, headers_of
 
 log = structlog.get_logger("sink")
 
@@ -47,8 +47,6 @@ _CONSUMER: dict[str, Any] = {
     "fetch.wait.max.ms": 100,
     "fetch.min.bytes": 256 << 10,
     # Read ahead while an insert runs: at most 64 MiB, and go on as soon as there is room.
-    "fetch.max.bytes": 32 << 20,
-    "fetch.message.max.bytes": 4 << 20,
     "queued.max.messages.kbytes": 64 << 10,
     "fetch.queue.backoff.ms": 20,
 }
@@ -57,6 +55,7 @@ _LAST_COMMIT_S = 5.0
 # For one question to the brokers at the start.
 _ASK_S = 30.0
 _TRACEPARENT = "traceparent"
+_MOST_TRACEPARENT_BYTES = 256  # W3C's first version has 55, and a later one may have more
 
 
 class TopicRecreated(RuntimeError):
@@ -82,7 +81,7 @@ def records_of(messages: Sequence[Message]) -> Records:
         np.fromiter(times, np.int64, 2 * n)[1::2],  # behind the kind of the timestamp
         list(map(Message.key, messages)),
         list(map(Message.value, messages)),
-        _traceparents(list(map(Message.headers, messages))),
+        _traceparents(headers_of(messages)),
     )
 
 
@@ -90,7 +89,8 @@ def _traceparents(headers: Sequence[Sequence[tuple[str, bytes]] | None]) -> list
     if not any(headers):
         return [b""] * len(headers)
     # Of several of one name the first counts, as ever: the last that a dict is given.
-    return [dict(reversed(some)).get(_TRACEPARENT) or b"" if some else b"" for some in headers]
+    found = (dict(reversed(some)).get(_TRACEPARENT) or b"" if some else b"" for some in headers)
+    return [value if len(value) <= _MOST_TRACEPARENT_BYTES else b"" for value in found]
 
 
 class Reader:
@@ -101,7 +101,7 @@ class Reader:
 
     def __init__(self, config: Mapping[str, Any], topics: Sequence[str], group: str) -> None:
         own = {"group.id": group, "error_cb": _warn, "on_commit": self._committed}
-        self._consumer = Consumer({**_CONSUMER, **config, **own})
+        self._consumer = BoundedConsumer({**_CONSUMER, **config, **own})
         self._admin = AdminClient(dict(config))
         self._topics = list(topics)
         self._commits = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow_columns import ArrowReader
-from schemas.topics import BY_NAME
+from schemas.topics import BY_NAME, OUTPUT_MAX_BYTES
 from services.sink.tables import ORIGIN, Column, Table
 
 # The times that a DateTime64 and a pandas timestamp both can hold, in ms since 1970 UTC: 1900 to
 # 2262. Times outside are a request's right to be wrong; they are kept as the nearest bound.
 _EARLIEST_MS, _LATEST_MS = -2_208_988_800_000, 9_214_646_399_999
 _TIME = pa.timestamp("ms", "UTC")
+# Of a record that the tables keep, even where it cannot be read: no record of Weir's is larger.
+MOST_VALUE_BYTES = OUTPUT_MAX_BYTES
+MOST_KEY_BYTES = 1 << 16
 
 Integers = npt.NDArray[np.int64]
 
@@ -96,6 +100,7 @@ def decode(table: Table, reader: ArrowReader, records: Records) -> tuple[Rows, R
         # A key without a value takes a record back, in the topic; the table keeps what was said.
         there = [row for row, value in enumerate(records.values) if value is not None]
         records = records.take(np.array(there, np.int64))
+    records, large = _without_large(records)
     batch = reader.decode(records.values)
     good = records.take(batch.index)
     columns = _origin(good) | {c.name: values(c, batch.columns[c.name]) for c in table.columns}
@@ -104,11 +109,38 @@ def decode(table: Table, reader: ArrowReader, records: Records) -> tuple[Rows, R
     undecodable = {
         "_topic": _repeated(table.topic, pa.string(), len(bad)),
         **_origin(bad),
-        "reason": pa.array([failure.reason for failure in batch.failures], pa.string()),
-        "message": pa.array([failure.message for failure in batch.failures], pa.string()),
+        "reason": pa.array(
+            ["too-large" if f.position in large else f.reason for f in batch.failures], pa.string()
+        ),
+        "message": pa.array(
+            [large.get(f.position, f.message) for f in batch.failures], pa.string()
+        ),
         "value": pa.array(bad.values, pa.binary()),
     }
     return rows, Rows(table.topic, pa.record_batch(undecodable), bad.partitions, bad.offsets)
+
+
+def _without_large(records: Records) -> tuple[Records, dict[int, str]]:
+    """The records, the bytes of those left out that are too many; what was left out, by position.
+
+    A topic's limit is on what travels, and what travels compressed may be of any size.
+    """
+    longest = max(map(len, filter(None, records.values)), default=0)
+    if longest <= MOST_VALUE_BYTES and _longest_key(records) <= MOST_KEY_BYTES:
+        return records, {}
+    large = {
+        row: f"the value of {len(value)} bytes (SHA-256 {hashlib.sha256(value).hexdigest()}) is "
+        f"left at the origin: at most {MOST_VALUE_BYTES} are kept"
+        for row, value in enumerate(records.values)
+        if value is not None and len(value) > MOST_VALUE_BYTES
+    }
+    values = [b"" if row in large else value for row, value in enumerate(records.values)]
+    keys = [None if key is None else key[:MOST_KEY_BYTES] for key in records.keys]
+    return replace(records, keys=keys, values=values), large
+
+
+def _longest_key(records: Records) -> int:
+    return max(map(len, filter(None, records.keys)), default=0)
 
 
 def values(column: Column, array: Any) -> Any:

@@ -30,6 +30,7 @@ from streams.codecs import codecs
 from streams.observe import Health
 from streams.settings import Settings
 from streams.task import Task
+from streams.transport.batches import reader
 
 log = structlog.get_logger("trainer")
 
@@ -102,7 +103,7 @@ class Trainer:
         settings = self._settings
         publisher: Publisher = self._connected(lambda: Publisher(settings, self._task))
         consumer: KafkaConsumer = self._connected(
-            lambda: KafkaConsumer(
+            lambda: reader(
                 self._topic,
                 **settings.kafka_python(),
                 group_id=f"{self._task.name}-trainer",

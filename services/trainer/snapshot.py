@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaException
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 
 from schemas.topics import BY_NAME
 from services.groups import GroupOffsets
 from streams.settings import Settings
 from streams.task import Task
+from streams.transport.batches import reader
 
 log = structlog.get_logger("trainer")
 
@@ -44,7 +45,7 @@ def ends_at(settings: Settings, task: Task, time_ms: int) -> list[int]:
     clocks of those who write agree to what passes between an event and its training.
     """
     topic = BY_NAME["outcomes"].topic(task.name)
-    consumer = KafkaConsumer(
+    consumer = reader(
         **settings.kafka_python(),
         group_id=None,
         enable_auto_commit=False,

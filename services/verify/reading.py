@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from streams.transport.messages import BoundedConsumer
 
 AT_ONCE = 10_000
 QUIET_S = 60.0
@@ -58,7 +60,7 @@ def read_records(kafka: Mapping[str, Any], places: Sequence[Place]) -> Iterator[
     stops = ends(kafka, places)
     at = ends(kafka, places, latest=False)
     fresh = {place for place in places if at[place] < stops[place]}
-    consumer = Consumer(
+    consumer = BoundedConsumer(
         {
             **kafka,
             "group.id": "weir-verify",  # librdkafka wants one; assign() never joins it

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.codec import Batch, Codec
+from streams.transport.messages import Headers as Headers
+from streams.transport.messages import headers_of
 
-Headers = list[tuple[str, bytes]]
 TP = tuple[str, int]
 _number = count(1)
 
@@ -211,7 +212,7 @@ def _batch(topic: str, partition: int, messages: Sequence[Any], generation: int)
         np.array([m.timestamp()[1] for m in messages], np.int64),
         [m.key() for m in messages],
         values,
-        {i: h for i, m in enumerate(messages) if (h := m.headers()) is not None},
+        {i: h for i, h in enumerate(headers_of(messages)) if h is not None},
         generation,
         size=sum(len(value) for value in values if value),
     )

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from itertools import count
 from typing import Any
 
-from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from faust.transport import consumer as base
 from faust.types import TP, ConsumerMessage
@@ -21,6 +20,7 @@ from prometheus_client import Counter
 from streams.transport.batch import RecordBatch, columns_of
 from streams.transport.delivery import EXIT_CODE
 from streams.transport.mailbox import Mailbox
+from streams.transport.messages import BoundedConsumer as Client
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.topics import BY_NAME
+from streams.transport.messages import BoundedConsumer
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Follower(ABC):
         return False
 
     def _run(self) -> None:
-        consumer = Consumer(self._config)
+        consumer = BoundedConsumer(self._config)
         try:
             consumer.assign([TopicPartition(self._topic, 0, 0)])
             while not self._stopping.is_set():

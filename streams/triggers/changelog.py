@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from streams.transport.messages import BoundedConsumer
 from streams.triggers.pointer import ends
 
 TIMEOUT_S = 60.0
@@ -33,7 +34,7 @@ def last_record(client: Mapping[str, Any], topic: str) -> bytes | None:
     """
     (end,) = ends(client, topic, 1, committed=False)
     (begin,) = ends(client, topic, 1, spec=OffsetSpec.earliest())
-    consumer = Consumer(
+    consumer = BoundedConsumer(
         {
             "log_level": 0,
             **client,

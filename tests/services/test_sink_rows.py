@@ -16,7 +16,7 @@ from schemas.features import Category, Integer, Number
 from schemas.records import record_schemas
 from schemas.topics import BY_NAME, TOPICS
 from services.sink.database import DatabaseError, changes
-from services.sink.rows import Records, Rows, decode, values
+from services.sink.rows import MOST_KEY_BYTES, MOST_VALUE_BYTES, Records, Rows, decode, values
 from services.sink.tables import Column, Table
 
 FEATURES = [Number("distance"), Integer("hour", nullable=True), Category("carrier", nullable=True)]
@@ -110,6 +110,20 @@ def test_good_and_bad_values_part_ways_with_their_origin() -> None:
     assert aside["_offset"] == [11, 8]
     assert aside["reason"] == ["empty", "undecodable"]
     assert aside["value"] == [None, b"junk"]
+
+
+def test_what_unpacked_to_a_flood_stays_at_its_origin() -> None:
+    codec = Codec(record_schemas("t", "binary", FEATURES)["truth"])
+    good = codec.write({"request_id": "r", "known_at": 5, "truth": True, "source": "s"})
+    flood = good + bytes(MOST_VALUE_BYTES)
+    all_ = replace(records([good, flood, None, good]), keys=[b"k", b"k", b"", bytes(1 << 20)])
+    rows, bad = decode(table("truth"), ArrowReader(codec), all_)
+    assert columns(rows)["_offset"] == [0, 3]
+    assert [len(key) for key in columns(rows)["_key"]] == [1, MOST_KEY_BYTES]
+    aside = columns(bad)
+    assert aside["reason"] == ["too-large", "empty"]
+    assert aside["value"] == [b"", None]
+    assert aside["message"][0].startswith(f"the value of {len(flood)} bytes (SHA-256 ")
 
 
 def test_only_rows_past_the_tables_offsets_are_left() -> None:
