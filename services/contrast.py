@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from schemas.moments import moment
 from services.leaves import leaves
 from streams.roles import ModelRecord
 
@@ -159,7 +159,7 @@ def _pairs(
 
 def _text(what: str, value: Any) -> str:
     if _is_time(what) and isinstance(value, int):
-        return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="minutes")[:16] + "Z"
+        return moment(value).isoformat(timespec="minutes")[:16] + "Z"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 
+from schemas.moments import moment
 from services.command.figures import Figures, Window
 from services.demo.replay import Progress
 from streams.roles import Roles
@@ -149,8 +150,8 @@ def _windows(now: Snapshot) -> Table:
     shown.add_column("version", no_wrap=True)
     for window in ([now.week] if now.week else []) + now.days:
         figures = window.figures
-        start = datetime.fromtimestamp(window.start / 1000, UTC)
-        last = datetime.fromtimestamp(window.end / 1000 - 1, UTC)
+        start = moment(window.start)
+        last = moment(window.end - 1000)
         shown.add_row(
             f"{start:%b %d}" if last.date() == start.date() else f"{start:%b %d} – {last:%b %d}",
             f"{figures['scored']:,}",

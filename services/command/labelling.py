@@ -6,7 +6,6 @@ What the model thinks is shown only when it is asked for: who knows it tends to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rich.console import Group, RenderableType
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.features import notes
+from schemas.moments import moment
 from services.command.output import note, out, print_error
 from services.contract import Contract
 from services.labelling.desk import DeskError
@@ -163,7 +163,7 @@ class Terminal:
             about = self._notes[name]
             more = ", ".join(filter(None, [about.doc, about.range]))
             shown.add_row(name, Text(value_text(value)), about.unit, Text(more))
-        at = datetime.fromtimestamp(item.place.event_time / 1000, UTC)
+        at = moment(item.place.event_time)
         parts: list[RenderableType] = [shown, Text(""), Text(self._question(), style="bold")]
         title = f"{number} of {of} · {item.place.request_id} · {at:%-d %b %Y, %H:%M} UTC"
         out.print(Panel(Group(*parts), title=Text(title), title_align="left"))

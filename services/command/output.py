@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from schemas.moments import moment
 
 out = Console(highlight=False, markup=False, emoji=False)
 """Results. No markup anywhere: what is printed may hold brackets of its own."""
@@ -66,7 +67,7 @@ def time_text(millis: int | None) -> str:
     """Milliseconds since 1970 as ISO 8601 in UTC; empty for None."""
     if millis is None:
         return ""
-    return datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return moment(millis).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def span_text(millis: int) -> str:

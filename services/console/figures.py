@@ -19,6 +19,10 @@ SHARE_S = 60
 """Shares are of the predictions of these last seconds."""
 
 
+VERSIONS_MAX = 50
+"""Versions whose shares are told: whoever writes predictions may name any number of them."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """None: nothing to say yet. Rates per second, latencies in milliseconds, shares 0 to 1.
@@ -62,7 +66,7 @@ def figures(live: Live, seconds: list[Second]) -> Figures:
         share_rejected=_share(sum(second.rejected for second in minute), predictions),
         event_time=live.event_time,
         event_speed=_speed(seconds[-LATENCY_S:]),
-        by_version={v: n / versions.total() for v, n in versions.items()} if versions else {},
+        by_version={v: n / versions.total() for v, n in versions.most_common(VERSIONS_MAX)},
     )
 
 

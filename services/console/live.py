@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.columns import Columns
+from schemas.moments import bounded
 
 KEPT_S = 600
 """Seconds that the charts reach back."""
@@ -103,10 +104,10 @@ class Live:
                 counts.deferred += statuses["deferred"]
                 counts.rejected += statuses["rejected"]
             second.versions.update(versions)
-            if sum(map(len, second.latencies)) < LATENCIES_KEPT:
+            if n and sum(map(len, second.latencies)) < LATENCIES_KEPT:
                 second.latencies.append(latencies)
             if len(times):
-                newest = int(times.max())
+                newest = bounded(int(times.max()))
                 self._event_time = max(newest, self._event_time or newest)
 
     def seconds(self, now_s: float) -> list[Second]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from schemas.moments import moment
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -130,4 +131,4 @@ class Frontier:
 
 
 def _time(ms: int) -> str:
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%b %d %H:%M} UTC"
+    return f"{moment(ms):%b %d %H:%M} UTC"

@@ -18,12 +18,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
+from schemas.moments import moment
 from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.flight_delay import FlightDelay
@@ -127,7 +128,7 @@ class Replay:
         per_s, days_per_s = self._speeds()
         waited_at, waited_for = self._waited
         return Progress(
-            None if last is None else datetime.fromtimestamp(float(last) / 1000, UTC),
+            None if last is None else moment(float(last)),
             position,
             len(self._timeline),
             self._sent[REQUEST],

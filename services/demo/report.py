@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import clickhouse_connect
 import numpy as np
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from schemas.moments import moment
 from schemas.topics import BY_NAME, TOPICS
 from services.contract import Contract
 from services.demo.ledger import Ledger
@@ -185,7 +185,7 @@ class SinkRows:
 
 
 def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    return moment(ms).isoformat().replace("+00:00", "Z")
 
 
 def _short(value: Any) -> Any:

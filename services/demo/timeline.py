@@ -17,6 +17,7 @@ import pandas as pd
 from schemas.codec import Codec
 from schemas.columns import Column, Columns, constant
 from schemas.features import Boolean, Category, Feature, Integer
+from schemas.moments import moment
 from streams.task import Task
 
 REQUEST, TRUTH = 0, 1
@@ -105,7 +106,7 @@ class Timeline:
         """
         if every <= 0 or not len(self):
             return []
-        first = datetime.fromtimestamp(self.times[0] / 1000, ZoneInfo(zone))
+        first = moment(self.times[0]).astimezone(ZoneInfo(zone))
         found: list[tuple[int, datetime]] = []
         month = first.year * 12 + first.month - 1 + every
         while True:

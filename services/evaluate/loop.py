@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from schemas.moments import moment
 from services.evaluate.loop_weir import Replayed, replay
 from services.evaluate.loop_world import Floats, Score, World, scheduled, score, starts
 
@@ -66,7 +66,7 @@ def compare(
     first, last = world.begins, world.ends
 
     def passed(now: int) -> None:
-        day = datetime.fromtimestamp(now / 1000, UTC)
+        day = moment(now)
         say(f"Weir's triggers, {day:%d %B}", 0.35 + 0.65 * (now - first) / (last - first))
 
     replayed = replay(world, passed, fit_only)

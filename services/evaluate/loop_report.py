@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from schemas.moments import moment
 from services.evaluate.environments import ROOT, python_of, run
 from services.evaluate.loop import ALL, STATEFUL, STATELESS, WEIR, Found, told
 from services.evaluate.loop_world import Score
@@ -87,7 +88,7 @@ def _share(found: Found) -> str:
 def _events(found: Found) -> str:
     lines = ["| at (UTC) | why | rows | what came of it |", "|---|---|--:|---|"]
     for one in found.replayed.retrainings:
-        at = datetime.fromtimestamp(one.at / 1000, UTC)
+        at = moment(one.at)
         became = "champion" if one.accepted else "refused"
         lines.append(
             f"| {at:%Y-%m-%d %H:%M} | {_cell(one.reason)} | {one.rows:,} | {became}: "

@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from schemas.moments import moment
 from services.contract import Contract
 from services.labelling.queue import Item
 from streams.labelling.answers import Answer, parse
@@ -41,7 +41,7 @@ def write(file: TextIO, contract: Contract, items: Iterable[Item]) -> None:
     writer.writerow([ID, TIME, PROBABILITY, contract.target, *names])
     for item in items:
         place = item.place
-        at = datetime.fromtimestamp(place.event_time / 1000, UTC).isoformat()
+        at = moment(place.event_time).isoformat()
         values = [_cell(item.features[name]) for name in names]
         writer.writerow([_cell(place.request_id), at, _cell(place.probability), "", *values])
 

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from schemas.moments import moment
 from services.leaves import leaves
 from services.projection.plan import ROLE, VERSION, Data, Entry, Run, Wanted
 from streams.roles import ModelRecord, Roles
@@ -137,7 +137,7 @@ def _data(record: ModelRecord, manifest: Mapping[str, Any]) -> Data:
 
 def time_text(millis: int) -> str:
     """Milliseconds since 1970 as ISO 8601 in UTC."""
-    at = datetime.fromtimestamp(millis / 1000, UTC)
+    at = moment(millis)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -13,12 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow_columns import ArrowReader
+from schemas.moments import EARLIEST_MS, LATEST_MS
 from schemas.topics import BY_NAME, OUTPUT_MAX_BYTES
 from services.sink.tables import ORIGIN, Column, Table
 
-# The times that a DateTime64 and a pandas timestamp both can hold, in ms since 1970 UTC: 1900 to
-# 2262. Times outside are a request's right to be wrong; they are kept as the nearest bound.
-_EARLIEST_MS, _LATEST_MS = -2_208_988_800_000, 9_214_646_399_999
 _TIME = pa.timestamp("ms", "UTC")
 # Of a record that the tables keep, even where it cannot be read: no record of Weir's is larger.
 MOST_VALUE_BYTES = OUTPUT_MAX_BYTES
@@ -163,8 +161,9 @@ def stream(batch: Any) -> Any:
 
 
 def _times(array: Any) -> Any:
-    low = pc.max_element_wise(array, pa.scalar(_EARLIEST_MS, pa.int64()), skip_nulls=False)
-    return pc.min_element_wise(low, pa.scalar(_LATEST_MS, pa.int64()), skip_nulls=False).view(_TIME)
+    """Times outside the bounds are a record's right to be wrong; the nearest bound is kept."""
+    low = pc.max_element_wise(array, pa.scalar(EARLIEST_MS, pa.int64()), skip_nulls=False)
+    return pc.min_element_wise(low, pa.scalar(LATEST_MS, pa.int64()), skip_nulls=False).view(_TIME)
 
 
 def _origin(records: Records) -> dict[str, Any]:

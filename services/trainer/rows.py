@@ -13,6 +13,7 @@ import stamina
 import structlog
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
+from schemas.moments import bounded
 from schemas.topics import BY_NAME
 from services.trainer.events import FIRST, Event
 from services.trainer.snapshot import Stopped, wait_for_sink
@@ -172,9 +173,9 @@ def _within(event: Event, history: pd.DataFrame) -> pd.DataFrame:
     times = pd.to_datetime(history[EVENT_TIME], utc=True)
     kept = pd.Series(True, index=history.index)
     if event.data_from is not None:
-        kept &= times >= pd.Timestamp(event.data_from, unit="ms", tz="UTC")
+        kept &= times >= pd.Timestamp(bounded(event.data_from), unit="ms", tz="UTC")
     if event.data_to is not None:
-        kept &= times < pd.Timestamp(event.data_to, unit="ms", tz="UTC")
+        kept &= times < pd.Timestamp(bounded(event.data_to), unit="ms", tz="UTC")
     return history[kept].assign(**{EVENT_TIME: times[kept]})
 
 

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
+
+from schemas.moments import moment
 
 PERFORMANCE = frozenset({"concept", "estimate"})
 """Kinds whose detectors look at the performance itself: what they find of it is certain."""
@@ -176,7 +177,4 @@ def message(members: Sequence[Member]) -> str:
 
 
 def _day(ms: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-    except (ValueError, OverflowError, OSError):  # no time that a calendar has
-        return str(ms)
+    return f"{moment(ms):%Y-%m-%d %H:%M} UTC"

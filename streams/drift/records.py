@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
+from schemas.moments import moment
 from streams.drift.finding import Finding
 
 ANSWERING = ("champion", "canary", "candidate")
@@ -20,7 +20,7 @@ def record(
     about = f"{finding.kind} drift" + (f" of {finding.subject}" if finding.subject else "")
     begun = " from the first request on, before any event time is known"
     if finding.since is not None:
-        begun = f" since {datetime.fromtimestamp(finding.since / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+        begun = f" since {moment(finding.since):%Y-%m-%d %H:%M} UTC"
     to = stored_ms if finding.window_to is None else finding.window_to
     is_input = finding.kind in ("data", "skew", "schema") and bool(finding.subject)
     return {

@@ -17,6 +17,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from schemas.features import Boolean, Category, Feature, Integer, Number
+from schemas.moments import bounded
 from streams.task import Task
 from streams.training.check_policy import WARNS_AT, DataChecks
 from streams.training.data import EVENT_TIME, REQUEST_ID, STANDS_FOR, WEAK
@@ -226,7 +227,7 @@ def _of_times(
     if strange:
         yield Finding(f"column {EVENT_TIME!r} does not hold times in {strange} of {n} rows", True)
     if asked_at_ms is not None:
-        ahead = times > pd.Timestamp(asked_at_ms, unit="ms", tz="UTC") + FUTURE
+        ahead = times > pd.Timestamp(bounded(asked_at_ms), unit="ms", tz="UTC") + FUTURE
         if ahead.any():
             text = f"{EVENT_TIME} lies in the future in {int(ahead.sum())} of {n} rows"
             yield Finding(f"{text} (the latest is {times.max().isoformat()})", True)

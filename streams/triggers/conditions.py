@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from schemas.moments import moment
 from streams.triggers.declare import (
     HIGHER_IS_BETTER,
     AllOf,
@@ -160,4 +160,4 @@ def _row(row: Row, name: str) -> str:
 
 def time_text(time_ms: int) -> str:
     """A time for people: ``2013-04-01 04:00 UTC``."""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{moment(time_ms):%Y-%m-%d %H:%M} UTC"

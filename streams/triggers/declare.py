@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from schemas.features import NAME
+from schemas.moments import moment
 
 DAY = timedelta(days=1)
 MOST_WINDOWS = 100
@@ -45,9 +46,9 @@ class Schedule:
 
     def next(self, after_ms: int) -> int:
         """The first moment after a time, both in milliseconds."""
-        after = datetime.fromtimestamp(after_ms / 1000, ZoneInfo(self.zone))
-        moment: datetime = next(CronSim(self.cron, after))
-        return int(moment.astimezone(UTC).timestamp() * 1000)
+        after = moment(after_ms).astimezone(ZoneInfo(self.zone))
+        due: datetime = next(CronSim(self.cron, after))
+        return int(due.astimezone(UTC).timestamp() * 1000)
 
 
 @dataclass(frozen=True)

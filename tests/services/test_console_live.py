@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.columns import Column, Columns
+from schemas.moments import LATEST_MS
 from services.console.figures import figures
 from services.console.live import KEPT_S, LATENCIES_KEPT, Live, points
 
@@ -21,7 +22,7 @@ def columns(n: int, **changes: Any) -> Columns:
         **{f"timings.{stage}_us": [1_000] * n for stage in ("decode", "validate", "gate", "infer")},
     } | changes
     return {
-        name: Column(np.array(v, object if isinstance(v[0], str) else np.int64))
+        name: Column(np.array(v, object if name in ("status", "version") else np.int64))
         for name, v in values.items()
     }
 
@@ -103,3 +104,18 @@ def test_before_anything_came_nothing_is_claimed() -> None:
         now = figures(live, seconds)
         assert (now.requests_per_s, now.p50_ms, now.share_deferred) == (0, None, None)
         assert (now.event_time, now.event_speed, now.by_version) == (None, None, {})
+
+
+def test_predictions_that_cannot_be_read_count_and_stop_no_figure() -> None:
+    live = Live(100)
+    live.predictions(100.5, columns(0), unread=3)
+    seconds = live.seconds(102)
+    assert points(seconds)["predictions"] == [3, 0]
+    assert points(seconds)["p99"] == [None, None]
+    assert figures(live, seconds).p99_ms is None
+
+
+def test_a_time_that_no_calendar_has_is_told_as_the_nearest() -> None:
+    live = Live(100)
+    live.predictions(100.5, columns(1, event_time=[2**62]))
+    assert live.event_time == LATEST_MS

@@ -15,7 +15,13 @@ export const withPercent = (share) => (given(share) ? `${percent(share)} %` : NO
 export const decimals = (value) => (given(value) ? value.toFixed(3) : NONE);
 export const measured = (value) => (!given(value) ? NONE : Math.abs(value) >= 1000 ? whole.format(value) : value.toPrecision(4));
 
-const part = (options) => new Intl.DateTimeFormat("en-GB", options);
+// A record may have any number for a time, and a date only those up to MOST: then the nearest.
+const MOST = 8.64e15;
+const near = (ms) => (given(ms) ? Math.min(Math.max(ms, -MOST), MOST) : 0);
+const part = (options) => {
+  const made = new Intl.DateTimeFormat("en-GB", options);
+  return { format: (ms) => made.format(near(ms)) };
+};
 const utcDay = part({ timeZone: "UTC", day: "numeric", month: "short" });
 const utcDate = part({ timeZone: "UTC", day: "numeric", month: "short", year: "numeric" });
 const utcTime = part({ timeZone: "UTC", hour: "2-digit", minute: "2-digit" });
@@ -32,7 +38,7 @@ export const axisClock = (ms, step) => (step < 60_000 ? clock(ms) : localMinute.
 
 // A time of today as a time, an older one with its day.
 export function when(ms) {
-  const today = new Date().toDateString() === new Date(ms).toDateString();
+  const today = new Date().toDateString() === new Date(near(ms)).toDateString();
   return today ? clock(ms) : `${localDay.format(ms)}, ${clock(ms)}`;
 }
 
