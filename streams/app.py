@@ -122,12 +122,14 @@ def build(task: Task, settings: Settings) -> App:
         by_record,
         clock,
         lambda: ends(client, outcomes, task.partitions),
-        lambda: last_record(client, changelog),
+        lambda read: last_record(client, changelog, read),
     )
 
     comparisons = Comparisons(task, by_record)
     rollout_log = BY_NAME["rollouts"].topic(task.name)
-    rollout = RolloutStage(task, by_record, clock, lambda: last_record(client, rollout_log))
+    rollout = RolloutStage(
+        task, by_record, clock, lambda read: last_record(client, rollout_log, read)
+    )
 
     def restore(offsets: Mapping[TP, int]) -> None:
         for partition in {tp.partition for tp in offsets if tp.topic in feedback.topics}:

@@ -31,6 +31,7 @@ from streams.rollout.rollouts import Decision, Rollouts
 from streams.rollout.sums import Sums
 from streams.task import Task
 from streams.transport.batch import Headers, Output, RecordBatch, Result
+from streams.triggers.changelog import Last, state_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class RolloutStage:
         task: Task,
         codecs: dict[str, Codec],
         clock: Callable[[], int],
-        last: Callable[[], bytes | None],
+        last: Last,
     ) -> None:
         self._task, self._clock, self._last = task, clock, last
         self._models, self._comparisons, self._decisions, self._changelog = (
@@ -77,15 +78,20 @@ class RolloutStage:
     def open(self) -> None:
         """Go on from what was committed, as the worker gets the partition."""
         self.close()
-        value = self._last()
-        nothing: dict[str, Any] = {"state": "{}", "offsets": {}}
-        record = nothing if value is None else self._codecs["rollout"].read(value)
-        state = json.loads(record["state"])
-        self._rollouts = Rollouts.of(self._task, state)
+        nothing = Rollouts.of(self._task, {}), (0, 0), dict[str, Any]()
         # Own records of roles that were written, and those of them that were read back.
-        self._sent, self._returned = state.get("sent", 0), state.get("returned", 0)
-        self._offsets = dict(record["offsets"])
-        self._written = record["state"]
+        self._rollouts, counted, record = self._last(self._resumed) or nothing
+        self._sent, self._returned = counted
+        self._offsets = dict(record.get("offsets", {}))
+        self._written = record.get("state", "")
+
+    def _resumed(self, value: bytes) -> tuple[Rollouts, tuple[int, int], dict[str, Any]]:
+        """The state that a record holds, the counts beside it, and the record."""
+        record = self._codecs["rollout"].read(value)
+        state = state_of(record)
+        rollouts = Rollouts.of(self._task, state)
+        rollouts.state()  # raises where it is none
+        return rollouts, (int(state.get("sent", 0)), int(state.get("returned", 0))), record
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Take one batch in, and decide."""

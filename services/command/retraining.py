@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -53,17 +52,22 @@ def triggers(task: TaskOption = None, as_json: JsonOption = False) -> None:
     """List the triggers: when each asks for a new version, and where it stands now."""
     from schemas.topics import BY_NAME
     from streams.task import load_task
-    from streams.triggers.changelog import last_record
+    from streams.triggers.changelog import last_record, state_of
     from streams.triggers.policies import Policies
 
     context = open_context(task)
     declared = load_task(context.settings.task)
     topic = BY_NAME["triggers"]
     _existing(context, topic.topic(declared.name))
-    value = last_record(context.kafka, topic.topic(declared.name))
     codec = context.contract.codec(topic.record, context.settings.home)
-    state = {} if value is None else json.loads(codec.read(value)["state"])
-    policies = Policies.of(declared, state)
+
+    def resumed(value: bytes) -> Policies:
+        found = Policies.of(declared, state_of(codec.read(value)))
+        found.standing()  # raises where it is no state
+        return found
+
+    found = last_record(context.kafka, topic.topic(declared.name), resumed)
+    policies = found or Policies.of(declared, {})
     if as_json:
         print_json(
             {

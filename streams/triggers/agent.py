@@ -20,6 +20,7 @@ from streams.dead_letters import DeadLetter, DeadLetters
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch, Result
 from streams.triggers import records
+from streams.triggers.changelog import Last, state_of
 from streams.triggers.decided import Retrain
 from streams.triggers.inputs import Inputs
 from streams.triggers.policies import Decided, Policies
@@ -50,7 +51,7 @@ class Triggers:
         codecs: dict[str, Codec],
         clock: Callable[[], int],
         ends: Callable[[], Sequence[int]],
-        last: Callable[[], bytes | None],
+        last: Last,
     ) -> None:
         self._task = task
         self._codecs = {
@@ -82,13 +83,18 @@ class Triggers:
     def open(self) -> None:
         """Go on from what was committed, as the worker gets the partition."""
         self.close()
-        value = self._last()
-        nothing: dict[str, Any] = {"state": "{}", "offsets": {}}
-        record = nothing if value is None else self._state.read(value)
-        self._policies = Policies.of(self._task, json.loads(record["state"]))
-        self._offsets = dict(record["offsets"])
-        self._written = record["state"]
+        nothing = Policies.of(self._task, {}), dict[str, Any]()
+        self._policies, record = self._last(self._resumed) or nothing
+        self._offsets = dict(record.get("offsets", {}))
+        self._written = record.get("state", "")
         WAITING.set(len(self.waiting))
+
+    def _resumed(self, value: bytes) -> tuple[Policies, dict[str, Any]]:
+        """The state that a record holds, and the record."""
+        record = self._state.read(value)
+        policies = Policies.of(self._task, state_of(record))
+        policies.state()  # raises where it is none
+        return policies, record
 
     def __call__(self, batch: RecordBatch) -> Result:
         """Take one batch in, and decide."""

@@ -65,7 +65,7 @@ def test_the_last_committed_state_is_found_and_an_undecided_one_waited_for(
     admin = AdminClient(client)
     admin.create_topics([NewTopic(topic, 1)])[topic].result(PATIENCE_S)
     wait_for(lambda: topic in admin.list_topics(timeout=PATIENCE_S).topics, "the topic")
-    assert last_record(client, topic) is None
+    assert last_record(client, topic, bytes) is None
 
     producer = Producer({**client, "transactional.id": topic, "retry.backoff.ms": 2})
     producer.init_transactions(PATIENCE_S)
@@ -78,15 +78,15 @@ def test_the_last_committed_state_is_found_and_an_undecided_one_waited_for(
 
     write(b"first", b"second")
     producer.commit_transaction(PATIENCE_S)
-    assert last_record(client, topic) == b"second"
+    assert last_record(client, topic, bytes) == b"second"
     for _ in range(2):  # behind it are more offsets than are looked at first
         write(*[b"nobody's"] * LOOK)
         producer.abort_transaction(PATIENCE_S)
-    assert last_record(client, topic) == b"second"
+    assert last_record(client, topic, bytes) == b"second"
 
     write(b"third")
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(last_record, client, topic)
+        found = pool.submit(last_record, client, topic, bytes)
         producer.commit_transaction(PATIENCE_S)
         assert found.result(PATIENCE_S) == b"third"
 

@@ -24,6 +24,7 @@ from streams.rollout.sums import About, Sums
 from streams.rollouts import RolloutStage
 from streams.task import Task
 from streams.transport.batch import Output, RecordBatch
+from streams.triggers.changelog import last_readable
 from tests.streams.orders import RESTART, Fed, Play, Row, Step, histories, without_restarts
 from tests.streams.rollout.world import record, rollout_task
 from tests.streams.tasks import DAY_MS, START, by_topic, task_of
@@ -131,7 +132,7 @@ class Life:
             self.task,
             CODECS,
             lambda: START,
-            lambda: self.committed[-1] if self.committed else None,
+            lambda read: last_readable(self.committed, read),
         )
         self.stage.open()
 

@@ -11,6 +11,7 @@ from streams.comparisons import Comparisons
 from streams.roles import ModelRecord
 from streams.rollout.records import packed
 from streams.rollouts import RolloutStage
+from streams.triggers.changelog import last_readable
 from tests.streams.rollout.world import World, record
 from tests.streams.tasks import START, batch_of, by_topic
 
@@ -35,7 +36,7 @@ class Stage:
             self.task,
             self.codecs,
             lambda: START,
-            lambda: self.committed[-1] if self.committed else None,
+            lambda read: last_readable(self.committed, read),
         )
         self.stage.open()
 

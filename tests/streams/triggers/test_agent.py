@@ -11,6 +11,7 @@ import pytest
 from streams.codecs import codecs
 from streams.task import Drifted, MetricBelow, Trigger
 from streams.triggers.agent import Triggers
+from streams.triggers.changelog import last_readable
 from tests.streams.tasks import DAY_MS, START, batch_of, by_topic
 from tests.streams.triggers.world import DAY, at, task
 
@@ -40,7 +41,7 @@ class Stage:
             self.codecs,
             lambda: self.now,
             lambda: ENDS,
-            lambda: self.committed[-1] if self.committed else None,
+            lambda read: last_readable(self.committed, read),
         )
         self.triggers.open()
 
@@ -158,6 +159,19 @@ def test_an_event_carries_evidence_and_points_at_its_data(stage: Stage) -> None:
     assert (event["outcomes_from"], event["outcomes_to"]) == ([0, 0], ENDS)
     assert (event["data_from"], event["data_to"], event["event_time"]) == (None, at(1), at(1))
     assert stage.triggers.waiting == [event["event_id"]]
+
+
+def test_what_is_no_state_of_weirs_is_left_out(stage: Stage) -> None:
+    stage.take(stage.batch("models", [model("v1", "e1")]))
+    codec = stage.codecs["trigger"]
+    good = stage.committed[-1]
+    states = ("", "[]", "5", "null", '{"state": 5}', '{"labels": [1]}', '{"series": "x"}')
+    forged = [codec.write(codec.read(good) | {"state": state}) for state in states]
+    stage.committed += [b"", b"junk", codec.header, good[:-3], *forged]
+
+    stage.begin()
+    assert stage.triggers._policies is not None
+    assert stage.triggers._policies.champion == "v1"
 
 
 def test_what_was_committed_is_where_the_next_worker_goes_on(stage: Stage) -> None:

@@ -28,6 +28,7 @@ from streams.task import (
 )
 from streams.transport.batch import Output, RecordBatch
 from streams.triggers.agent import KEY, Triggers
+from streams.triggers.changelog import last_readable
 from streams.triggers.declare import DRIFTS, leaves, ms
 from streams.triggers.policies import Policies
 from tests.streams.orders import Fed, Play, Row, Step, histories, without_restarts
@@ -218,7 +219,7 @@ class Life:
             CODECS,
             lambda: START,
             lambda: [7],
-            lambda: self.committed[-1] if self.committed else None,
+            lambda read: last_readable(self.committed, read),
         )
         self.stage.open()
 
