@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
+from random import Random
 from typing import Any, Self
 
 from confluent_kafka import Producer
 from kafka import KafkaProducer
+
+from schemas.codec import Codec
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 BROKEN = "\udcff\udcfe"
@@ -80,6 +84,79 @@ class Hostile:
         assert not producer.flush(PATIENCE_S)
         assert not failed, failed
 
-    def framed(self, schema_id: int, body: bytes) -> bytes:
-        """A value in Confluent's framing."""
-        return struct.pack(">bI", 0, schema_id) + body
+
+ABSURD_TIMES = (2**62, 2**63 - 1, -(2**62), -1, 0)
+
+
+class Forger:
+    """Makes values of one topic: junk, foreign records, and its own with absurd contents."""
+
+    def __init__(self, codec: Codec, foreign: Codec, random: Random) -> None:
+        self._codec, self._foreign, self._random = codec, foreign, random
+
+    def value(self) -> bytes | None:
+        """One of them, whichever."""
+        random = self._random
+        return random.choice(
+            (
+                lambda: None,
+                lambda: b"",
+                lambda: random.randbytes(random.randrange(200)),
+                lambda: self._codec.header + random.randbytes(random.randrange(200)),
+                lambda: self._codec.header,
+                lambda: struct.pack(">bI", 0, random.getrandbits(31)) + b"\x02a",
+                lambda: self._cut(self.forged()),
+                lambda: self._foreign.write(self._record(self._foreign.schema)),
+                self.forged,
+            )
+        )()
+
+    def forged(self) -> bytes:
+        """A record that its schema reads, of nothing that Weir ever wrote."""
+        return self._codec.write(self._record(self._codec.schema))
+
+    def _cut(self, value: bytes) -> bytes:
+        return value[: self._random.randrange(len(value))]
+
+    def _record(self, schema: Any) -> dict[str, Any]:
+        return {field["name"]: self._of(field["type"]) for field in schema["fields"]}
+
+    def _of(self, kind: Any) -> Any:
+        random = self._random
+        if isinstance(kind, list):
+            return self._of(random.choice(kind))
+        if isinstance(kind, dict):
+            match kind["type"]:
+                case "array":
+                    return [self._of(kind["items"]) for _ in range(random.randrange(4))]
+                case "map":
+                    return {self._of("string"): self._of(kind["values"]) for _ in range(2)}
+                case "record":
+                    return self._record(kind)
+                case "enum":
+                    return random.choice(kind["symbols"])
+                case other:
+                    return self._of(other)
+        match kind:
+            case "null":
+                return None
+            case "boolean":
+                return random.random() < 0.5
+            case "int":
+                return random.choice((0, 1, -1, 2**31 - 1, -(2**31)))
+            case "long":
+                return random.choice((1, 10, *ABSURD_TIMES))
+            case "float" | "double":
+                return random.choice((0.0, -1.0, 1e308, math.nan, math.inf, -math.inf))
+            case "bytes":
+                return random.randbytes(random.randrange(50))
+            case "string":
+                return random.choice(TEXTS)
+        raise AssertionError(f"no value of {kind}")
+
+
+TEXTS = (
+    *("", "x", "../..", "/etc", "a/../../keys", "champion", "shadow", "asked", "failed", "none"),
+    *("answered", "rejected", "true", "weak", "opened", "{}", "[]", "null", '{"a": 1}', "NaN"),
+    *("\0", "ü" * 500, "<script>", "'; --", "[bold]", "\x1b[31m", "\u202e", "0", "-1", "1" * 40),
+)

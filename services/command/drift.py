@@ -61,10 +61,16 @@ def explain(
 ) -> None:
     """Say of one drift what, where, since when and how much, and draw both distributions."""
     found = _one(_drifts(open_context(task)), drift_id)
+    try:
+        plain = {**_plain(found), "evidence": json.loads(found["evidence"] or "null")}
+        lines = [] if as_json else list(_explained(found))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CommandError(
+            f"the drift {found['drift_id']} cannot be explained: it is not Weir's ({error!r})"
+        ) from error
     if as_json:
-        print_json({**_plain(found), "evidence": json.loads(found["evidence"] or "null")})
-        return
-    for line in _explained(found):
+        print_json(plain)
+    for line in lines:
         out.print(line, soft_wrap=True)
 
 

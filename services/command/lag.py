@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from services.deployment import answers
 from services.groups import GroupOffsets, Place, places_of
 
 TIMEOUT_S = 30
+OPEN_S = 1.0
+"""A transaction that is open for so long holds those up who read committed records."""
 MOST_READ = 200
 """Longest gap, in offsets of a partition, that is read to see how many records are in it.
 
@@ -59,6 +62,36 @@ def lags(kafka: Mapping[str, Any], task: str) -> dict[str, dict[str, Any]]:
     return {name: _lag(group, task, ends, offsets) for name, group in groups.items()}
 
 
+def waiting(kafka: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
+    """Partitions whose committed records end at a transaction that stays open for a second.
+
+    ``topic``, ``partition``, ``offset`` of its first record, and ``held``: how many offsets lie
+    behind that, which nobody who reads committed records is given. CommandError as `lags`.
+    """
+    client = AdminClient(dict(kafka))
+    try:
+        places = set(places_of(client, task, TIMEOUT_S))
+        stable = _ends(client, places)
+        open_ = {
+            place for place, end in _ends(client, places, False).items() if end > stable[place]
+        }
+        if open_:
+            time.sleep(OPEN_S)  # Weir's own take milliseconds
+        later, ends = _ends(client, open_), _ends(client, open_, committed=False)
+    except KafkaException as error:
+        raise CommandError(f"the broker does not tell: {error.args[0].str()}") from error
+    return [
+        {
+            "topic": place[0],
+            "partition": place[1],
+            "offset": later[place],
+            "held": ends[place] - later[place],
+        }
+        for place in sorted(open_)
+        if later[place] == stable[place]
+    ]
+
+
 def _group(
     client: AdminClient, kafka: Mapping[str, Any], group: str, places: Sequence[Place]
 ) -> Group:
@@ -72,10 +105,13 @@ def _group(
     return Group(members, committed)
 
 
-def _ends(client: AdminClient, places: set[Place]) -> dict[Place, int]:
+def _ends(client: AdminClient, places: set[Place], committed: bool = True) -> dict[Place, int]:
+    if not places:
+        return {}
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     ends = client.list_offsets(
         {TopicPartition(*place): OffsetSpec.latest() for place in places},
-        isolation_level=IsolationLevel.READ_COMMITTED,
+        isolation_level=level,
         request_timeout=TIMEOUT_S,
     )
     return {(where.topic, where.partition): end.result().offset for where, end in ends.items()}

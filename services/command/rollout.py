@@ -60,10 +60,16 @@ def explain(
 ) -> None:
     """Say of one decision what moved, why, and every figure that was looked at."""
     found = _one(_records(open_context(task), "decisions"), decision_id)
+    try:
+        plain = {**_plain(found), "evidence": json.loads(found["evidence"])}
+        lines = [] if as_json else list(_explained(found))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CommandError(
+            f"the decision {found['decision_id']} cannot be explained: it is not Weir's ({error!r})"
+        ) from error
     if as_json:
-        print_json({**_plain(found), "evidence": json.loads(found["evidence"])})
-        return
-    for line in _explained(found):
+        print_json(plain)
+    for line in lines:
         out.print(line, soft_wrap=True)
 
 
@@ -87,14 +93,22 @@ def _list(context: Context, as_json: bool, most: int) -> None:
         print_table(shown)
     else:
         note("no decision so far: the task's rollout moves accepted versions, one at a time")
-    states = _records(context, "rollouts")
-    running = json.loads(states[-1]["state"])["experiment"] if states else None
-    if running:
-        others = ", ".join(running["challengers"])
-        note(
-            f"experiment {running['id']} runs ({running['stage']}): {others} beside "
-            f"{running['reference']}"
-        )
+    if running := _running(_records(context, "rollouts")):
+        note(running)
+
+
+def _running(states: list[dict[str, Any]]) -> str:
+    """What runs by the last state that is Weir's; empty where nothing does."""
+    for record in reversed(states):
+        try:
+            running = json.loads(record["state"])["experiment"]
+            return running and (
+                f"experiment {running['id']} runs ({running['stage']}): "
+                f"{', '.join(running['challengers'])} beside {running['reference']}"
+            )
+        except (ValueError, LookupError, TypeError):
+            continue
+    return ""
 
 
 def _role(found: dict[str, Any]) -> str:

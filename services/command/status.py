@@ -34,6 +34,7 @@ def status(task: TaskOption = None, as_json: JsonOption = False) -> None:
         "running": state.running,
         "processes": processes,
         "groups": {},
+        "waiting": [],
         "champion": None,
         "failed_training": None,
         "addresses": {
@@ -54,11 +55,12 @@ def status(task: TaskOption = None, as_json: JsonOption = False) -> None:
 
 def _from_the_broker(context: Context, found: dict[str, Any]) -> str | None:
     """Lag, champion and the training that failed; the reason where they cannot be had."""
-    from services.command.lag import lags
+    from services.command.lag import lags, waiting
     from services.command.registry import read_failure, read_versions
 
     try:
         found["groups"] = lags(context.kafka, context.contract.task)
+        found["waiting"] = waiting(context.kafka, context.contract.task)
         roles = read_versions(context)
         failure = read_failure(context, roles)
         found["failed_training"] = failure.facts() if failure else None
@@ -162,6 +164,14 @@ def _show(found: dict[str, Any], problem: str | None) -> None:
             )
         print_table(shown)
         out.print()
+    for each in found["waiting"]:
+        out.print(
+            f"{each['topic']}[{each['partition']}] waits for a producer's open transaction at "
+            f"offset {each['offset']:,}: {each['held']:,} offsets from there on are read by nobody "
+            "until it ends",
+            style="bold red",
+            soft_wrap=True,
+        )
     champion = found["champion"]
     if champion:
         from services.command.models import age_text

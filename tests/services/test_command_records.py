@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from schemas.topics import BY_NAME
-from services.command.lag import MOST_READ, lags
+from services.command.lag import MOST_READ, lags, waiting
 from services.command.reading import partition_of
 from services.command.trace import REROUTED as MOVED
 from services.command.trace import Event, remark
@@ -317,3 +317,37 @@ def test_topics_show_how_far_they_have_got(deployment: Deployment) -> None:
     (rows,) = deployment.weir_json("topics")
     found = next(row for row in rows if row["topic"] == deployment.topic("truth"))
     assert (found["offsets"], sum(found["next_offsets"].values())) == (4, 4)
+
+
+def test_a_partition_that_waits_for_an_open_transaction_is_told_of(deployment: Deployment) -> None:
+    assert waiting({"bootstrap.servers": deployment.bootstrap}, deployment.contract.task) == []
+    producer = Producer(
+        {
+            "bootstrap.servers": deployment.bootstrap,
+            "transactional.id": f"open-{uuid.uuid4()}",
+            "transaction.timeout.ms": 60_000,
+        }
+    )
+    producer.init_transactions(PATIENCE_S)
+    producer.begin_transaction()
+    producer.produce(deployment.topic("requests"), b"?", partition=1)
+    producer.flush(PATIENCE_S)
+
+    found = json.loads(deployment.weir("status", "--json").stdout)["waiting"]
+    topic = deployment.topic("requests")
+    assert found == [{"topic": topic, "partition": 1, "offset": 0, "held": 1}]
+    shown = " ".join(deployment.weir("status").stdout.split())
+    assert f"{topic}[1] waits for a producer's open transaction at offset 0" in shown
+    producer.abort_transaction(PATIENCE_S)
+
+
+def test_no_broker_of_weirs_lets_a_transaction_be_open_for_minutes(broker: RunningBroker) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "transactional.id": f"long-{uuid.uuid4()}",
+            "transaction.timeout.ms": 120_000,
+        }
+    )
+    with pytest.raises(KafkaException, match="timeout"):
+        producer.init_transactions(PATIENCE_S)
