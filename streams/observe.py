@@ -8,6 +8,7 @@ port = serve_observability(0, lambda: Health(ok=consumer_is_alive()))
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import logging
@@ -154,13 +155,16 @@ def serve_observability(
 def stop_on_signals(stop: threading.Event) -> None:
     """Set `stop` on SIGTERM and SIGINT, so that the process ends in order.
 
+    It is set in a thread of its own: a signal may come while the main thread, which handles it,
+    is in `stop.wait` and holds the event's lock.
+
     A second SIGINT (an impatient Ctrl-C) does what it did before this call. To be called from the
     main thread.
     """
     impatient = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, _: FrameType | None) -> None:
-        stop.set()
+        _thread.start_new_thread(stop.set, ())  # unlike Thread.start it takes no lock either
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, impatient)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import sys
 import threading
 import time
@@ -35,6 +34,7 @@ from services.demo.resume import MARK, Published, ReplayError, published
 from services.demo.timeline import REQUEST, TOPICS, TRUTH, Records, Timeline
 from services.deployment import current
 from services.registry import request_retrain
+from streams.observe import stop_on_signals
 from streams.settings import Settings
 from streams.task import Task
 
@@ -327,8 +327,7 @@ def main() -> int:
     options.add_argument("--retrain-every", type=int, default=0, help="months; 0: the triggers do")
     given = options.parse_args()
     settings, stop = current(), threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     client = settings.librdkafka()
     contract = Contract.of(FlightDelay, settings.task)
     try:

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from streams.observe import Health, serve_observability
+from tests.conftest import PATIENCE_S
 
 
 def run(code: str) -> list[dict[str, Any]]:
@@ -173,3 +174,27 @@ print("stopped in order", flush=True)
     process.send_signal(number)
     assert process.stdout.read() == "stopped in order\n"
     assert process.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_main_thread_begins_to_wait_ends_the_process(
+    number: signal.Signals,
+) -> None:
+    code = f"""
+import signal, threading
+from streams.observe import stop_on_signals
+stop = threading.Event()
+stop_on_signals(stop)
+with stop._cond:  # as for a moment in stop.wait
+    signal.raise_signal({int(number)})
+stop.wait()
+print("stopped in order")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "stopped in order\n")
