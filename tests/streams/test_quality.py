@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
@@ -55,6 +56,11 @@ def expected_calibration_error(p: Any, hit: Any) -> float:
     return total
 
 
+def precision_recall_f1(truth: Any, answer: Any, average: str) -> dict[str, float]:
+    found = sk.precision_recall_fscore_support(truth, answer, average=average, zero_division=0)
+    return dict(zip(("precision", "recall", "f1"), found, strict=False))
+
+
 def binary(truth: Any, p: Any) -> dict[str, float]:
     """scikit-learn on scores that are rounded to the grid as ours are, where that matters."""
     truth, p = np.asarray(truth, bool), np.asarray(p, float)
@@ -62,9 +68,7 @@ def binary(truth: Any, p: Any) -> dict[str, float]:
     found = {
         "base_rate": truth.mean(),
         "accuracy": sk.accuracy_score(truth, answer),
-        "precision": sk.precision_score(truth, answer, zero_division=0),
-        "recall": sk.recall_score(truth, answer, zero_division=0),
-        "f1": sk.f1_score(truth, answer, zero_division=0),
+        **precision_recall_f1(truth, answer, "binary"),
         "log_loss": sk.log_loss(truth, p, labels=[False, True]),
         "brier": sk.brier_score_loss(truth, p, pos_label=True),
         "calibration_error": expected_calibration_error(rounded, truth),
@@ -80,12 +84,9 @@ def multiclass(truth: Any, probabilities: Any) -> dict[str, float]:
     hot = np.eye(3)[truth]
     top = probabilities[np.arange(len(truth)), answer]
     rounded = score_of(bin_of(probabilities, CLASS_BINS), CLASS_BINS)
-    macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
     found = {
         "accuracy": sk.accuracy_score(truth, answer),
-        "precision": sk.precision_score(truth, answer, **macro),
-        "recall": sk.recall_score(truth, answer, **macro),
-        "f1": sk.f1_score(truth, answer, **macro),
+        **precision_recall_f1(truth, answer, "macro"),
         "log_loss": sk.log_loss(truth, probabilities, labels=[0, 1, 2]),
         "brier": ((probabilities - hot) ** 2).sum(axis=1).mean(),
         "calibration_error": expected_calibration_error(
@@ -110,7 +111,9 @@ def regression(truth: Any, answer: Any) -> dict[str, float]:
 
 
 def reference(kind: str, truth: Any, said: Any) -> dict[str, float]:
-    with warnings.catch_warnings():
+    # Thousands of calls on a few rows each: scikit-learn takes longer to look at its arguments.
+    quick = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
+    with warnings.catch_warnings(), quick:
         warnings.simplefilter("ignore")
         if kind == "binary":
             return binary(truth, said)
