@@ -59,13 +59,13 @@ class RunningStore:
         self.process.terminate()
         return self.process.wait()
 
-    def values(self, query: str) -> list[str]:
+    def values(self, query: str, **parameters: str) -> list[str]:
         """The rows of one column as text; none while the store or the table is not there.
 
         For looks that are repeated: a client of `reader` asks a lot before its first query.
         """
         try:
-            answer = self._http.post(self.url, content=query)
+            answer = self._http.post(self.url, params=parameters, content=query)
         except httpx.TransportError:
             return []
         return answer.text.splitlines() if answer.status_code == 200 else []

@@ -147,6 +147,22 @@ class World:
         query = f"SELECT uniqExact(_partition, _offset) FROM {self.task}.{BY_NAME[topic].table}"
         return int(self.store.reader().command(query))
 
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What ClickHouse answers, a row a dict."""
+        client = self.store.reader(database=self.task, tz_mode="aware")
+        return list(client.query(query).named_results())
+
+    def wait_for_rows(self, query: str, count: int) -> list[dict[str, Any]]:
+        """The same once there are so many rows; while there is no table there are none."""
+
+        def arrived() -> bool:
+            found = self.store.values(f"SELECT count() FROM ({query})", database=self.task)
+            assert not self.sink.has_ended(), self.log.read_text()[-3000:]
+            return bool(found) and int(found[0]) >= count
+
+        wait_for(arrived, f"{count} rows of {query}")
+        return self.rows(query)
+
     def wait_for_count(self, topic: str, count: int) -> None:
         def arrived() -> bool:
             if self.count(topic) >= count:

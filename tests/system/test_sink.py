@@ -22,7 +22,7 @@ from services.trainer.snapshot import ends_at, missing, passed_by_sink
 from streams.settings import Settings
 from tests.conftest import PATIENCE_S, RunningBroker
 from tests.services.running_store import RunningStore
-from tests.system.sink_world import FEATURES, NOON_MS, SENT_MS, World, wait_for
+from tests.system.sink_world import FEATURES, NOON_MS, SENT_MS, World, make_record, wait_for
 from tests.watching import BROKER_AWAY, Watch
 
 pytestmark = pytest.mark.system
@@ -58,9 +58,16 @@ def landed(
     return world
 
 
-def rows(world: World, query: str) -> list[dict[str, Any]]:
-    client = world.store.reader(database=world.task, tz_mode="aware")
-    return list(client.query(query).named_results())
+@pytest.fixture(scope="module")
+def open_world(
+    broker: RunningBroker, store: RunningStore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A sink that runs: for tests that publish, wait, and look at their own records."""
+    world = World(broker.bootstrap, store, tmp_path_factory.mktemp("open"), "open_world")
+    sink = world.start_sink()
+    yield world
+    sink.terminate()
+    assert sink.wait() == 0
 
 
 def test_every_topic_lands_typed(landed: World) -> None:
@@ -68,7 +75,7 @@ def test_every_topic_lands_typed(landed: World) -> None:
     assert set(world.counts().values()) == {30}
 
     noon = datetime.fromtimestamp(NOON_MS / 1000, UTC)
-    (row,) = rows(world, "SELECT * FROM predictions WHERE request_id = 'request_id-7'")
+    (row,) = world.rows("SELECT * FROM predictions WHERE request_id = 'request_id-7'")
     at = noon + timedelta(milliseconds=7)
     assert (row["_partition"], row["_offset"], row["_key"]) == (1, 2, "key-7")
     assert row["event_time"] == at
@@ -84,29 +91,28 @@ def test_every_topic_lands_typed(landed: World) -> None:
     assert row["features.carrier"] == "carrier-7"
     assert row["features.weekend"] is False
 
-    (rejected,) = rows(world, "SELECT * FROM predictions WHERE request_id = 'request_id-6'")
+    (rejected,) = world.rows("SELECT * FROM predictions WHERE request_id = 'request_id-6'")
     assert rejected["answer"] is None
     assert rejected["features.distance"] is None
-    (request,) = rows(world, "SELECT * FROM requests WHERE request_id = 'request_id-6'")
+    (request,) = world.rows("SELECT * FROM requests WHERE request_id = 'request_id-6'")
     assert request["features.wind"] is None
     assert request["features.carrier"] == "carrier-6"
-    (model,) = rows(world, "SELECT metrics, role FROM models WHERE _offset = 5")
+    (model,) = world.rows("SELECT metrics, role FROM models WHERE _offset = 5")
     assert model == {"metrics": {"k0": 5 / 8, "k1": 6 / 8}, "role": "rejected"}
-    (letter,) = rows(world, "SELECT hex(value) AS value FROM dead_letters WHERE _offset = 7")
+    (letter,) = world.rows("SELECT hex(value) AS value FROM dead_letters WHERE _offset = 7")
     assert letter["value"] == "00FF07"
-    grouped = rows(world, "SELECT features.carrier, avg(features.wind) FROM requests GROUP BY 1")
+    grouped = world.rows("SELECT features.carrier, avg(features.wind) FROM requests GROUP BY 1")
     assert len(grouped) == 30
 
 
-def test_a_trace_context_is_kept(world: World) -> None:
+def test_a_trace_context_is_kept(open_world: World) -> None:
+    world = open_world
     traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = [("other", b"x"), ("traceparent", traceparent.encode())]
-    world.produce("requests", world.records("requests", 1), headers=headers)
-    sink = world.start_sink()
-    world.wait_for_count("requests", 1)
-    assert rows(world, "SELECT _traceparent FROM requests") == [{"_traceparent": traceparent}]
-    sink.terminate()
-    sink.wait()
+    world.produce("requests", world.records("requests", 1, first=1000), headers=headers)
+    query = "SELECT _traceparent FROM requests WHERE request_id = 'request_id-1000'"
+    found = world.wait_for_rows(query, 1)
+    assert found == [{"_traceparent": traceparent}]
 
 
 def test_only_committed_records_land(world: World) -> None:
@@ -132,18 +138,18 @@ def test_only_committed_records_land(world: World) -> None:
     sink.wait()
 
 
-def test_records_of_every_compression_land(world: World) -> None:
+def test_records_of_every_compression_land(open_world: World) -> None:
+    world = open_world
     codecs = ("gzip", "snappy", "lz4", "zstd")
     for number, codec in enumerate(codecs):
         producer = Producer({"bootstrap.servers": world.bootstrap, "compression.type": codec})
-        for value in world.records("requests", 50, first=50 * number):
+        for value in world.records("requests", 50, first=2000 + 50 * number):
             producer.produce(f"{world.task}.requests", value=value)
         assert producer.flush(PATIENCE_S) == 0
-    sink = world.start_sink()
-    world.wait_for_count("requests", 200)
-    assert rows(world, "SELECT uniqExact(request_id) AS n FROM requests") == [{"n": 200}]
-    sink.terminate()
-    assert sink.wait() == 0
+    query = "SELECT request_id FROM requests WHERE request_id LIKE 'request_id-2___'"
+    landed = world.wait_for_rows(query, 200)
+    assert {row["request_id"] for row in landed} == {f"request_id-{n}" for n in range(2000, 2200)}
+    assert len(landed) == 200
 
 
 def test_a_trainer_waits_for_offsets_that_become_no_rows_until_they_are_passed(
@@ -173,7 +179,7 @@ def test_a_trainer_waits_for_offsets_that_become_no_rows_until_they_are_passed(
     assert passed_by_sink(settings, task, group) == [0, 0, 0]
     sink = world.start_sink()
     world.wait_for_count("outcomes", 12)
-    held = {row["_partition"]: row["last"] for row in rows(world, _HELD)}
+    held = {row["_partition"]: row["last"] for row in world.rows(_HELD)}
     assert held == {0: 3, 1: 3, 2: 3}
     assert missing(ends, held, ()) == 1 + 4 + 7
     wait_for(
@@ -358,7 +364,7 @@ def test_undecodable_bytes_are_kept_and_stop_nothing(world: World) -> None:
         "SELECT _topic, reason, value, length(value) AS size FROM undecodable "
         "ORDER BY _topic, _partition, _offset"
     )
-    found = wait_for(lambda: [r for r in rows(world, query) if len(rows(world, query)) == 16], "16")
+    found = wait_for(lambda: [r for r in world.rows(query) if len(world.rows(query)) == 16], "16")
     assert {(row["_topic"], row["reason"]) for row in found} == {
         (topic, reason)
         for topic in ("requests", "predictions")
@@ -373,15 +379,14 @@ def test_undecodable_bytes_are_kept_and_stop_nothing(world: World) -> None:
     sink = world.start_sink()
     world.fill(1, ["requests"], first=10)
     world.wait_for_count("requests", 9)
-    assert len(rows(world, query)) == 16
+    assert len(world.rows(query)) == 16
     sink.terminate()
     assert sink.wait() == 0
 
 
-def test_odd_times_and_numbers_land(world: World) -> None:
+def test_odd_times_and_numbers_land(open_world: World) -> None:
+    world = open_world
     codec = world.codec("requests")
-    from tests.system.sink_world import make_record
-
     values = []
     for number, time_ms in enumerate((0, -(2**63), 2**63 - 1, 10**13, -(10**13))):
         record = make_record(codec.schema, number)
@@ -391,16 +396,13 @@ def test_odd_times_and_numbers_land(world: World) -> None:
         record["features"]["carrier"] = ("", "é\0'\\`\t\n", "x" * 10_000, "☃", "a")[number]
         values.append(codec.write(record))
     world.produce("requests", values)
-    sink = world.start_sink()
-    world.wait_for_count("requests", 5)
-    frame = world.store.reader(database=world.task).query_df("SELECT * FROM requests")
+    query = "SELECT * FROM requests WHERE request_id LIKE 'request_id-_' ORDER BY event_time"
+    found = world.wait_for_rows(query, 5)
+    frame = world.store.reader(database=world.task).query_df(query)
     assert len(frame) == 5
-    found = rows(world, "SELECT * FROM requests ORDER BY event_time")
     assert found[0]["event_time"].year == 1900
     assert found[-1]["event_time"].year == 2261
     assert {row["features.carrier"] for row in found} >= {"", "é\0'\\`\t\n"}
-    sink.terminate()
-    assert sink.wait() == 0
 
 
 def test_a_new_feature_becomes_a_column(world: World) -> None:
@@ -417,7 +419,7 @@ def test_a_new_feature_becomes_a_column(world: World) -> None:
     sink = world.start_sink()
     for topic in ("requests", "outcomes"):
         world.wait_for_count(topic, 10)
-    found = rows(world, "SELECT features.dew, features.distance FROM requests ORDER BY request_id")
+    found = world.rows("SELECT features.dew, features.distance FROM requests ORDER BY request_id")
     assert [row["features.dew"] for row in found] == [None] * 5 + [5 / 8, None, 7 / 8, 1.0, None]
     assert [row["features.distance"] for row in found] == [
         *(n / 8 for n in range(6)),
@@ -425,7 +427,7 @@ def test_a_new_feature_becomes_a_column(world: World) -> None:
         *(7 / 8, 8 / 8, None),
     ]
     # The view of what is learnt from has it too.
-    assert "features.dew" in rows(world, "SELECT * FROM labelled LIMIT 1")[0]
+    assert "features.dew" in world.rows("SELECT * FROM labelled LIMIT 1")[0]
     sink.terminate()
     assert sink.wait() == 0
 
@@ -452,29 +454,29 @@ def test_a_topic_that_was_made_again_is_told(world: World) -> None:
 
 def test_the_views_answer(landed: World) -> None:
     world = landed
-    (minute,) = rows(world, "SELECT * FROM throughput")
+    (minute,) = world.rows("SELECT * FROM throughput")
     assert (minute["requests"], minute["answered"], minute["held_back"]) == (30, 10, 10)
     assert minute["share_deferred"] == 0.5
-    (latency,) = rows(world, "SELECT * FROM latency")
+    (latency,) = world.rows("SELECT * FROM latency")
     assert latency["max_ms"] == 29 * 5 / 1000
-    assert len(rows(world, "SELECT * FROM metric_windows")) == 30
-    assert len(rows(world, "SELECT * FROM last_dead_letters")) == 30
+    assert len(world.rows("SELECT * FROM metric_windows")) == 30
+    assert len(world.rows("SELECT * FROM last_dead_letters")) == 30
     # Every second outcome is of a weak label.
-    assert {row["label"] for row in rows(world, "SELECT * FROM labelled")} == {"true"}
-    assert {row["label"] for row in rows(world, "SELECT * FROM weak_labelled")} == {"weak"}
-    assert len(rows(world, "SELECT * FROM labelled")) == 15
-    assert len(rows(world, "SELECT * FROM weak_labelled")) == 15
-    assert sum(row["records"] for row in rows(world, "SELECT * FROM set_aside")) == 30
-    versions = rows(world, "SELECT * FROM versions")
+    assert {row["label"] for row in world.rows("SELECT * FROM labelled")} == {"true"}
+    assert {row["label"] for row in world.rows("SELECT * FROM weak_labelled")} == {"weak"}
+    assert len(world.rows("SELECT * FROM labelled")) == 15
+    assert len(world.rows("SELECT * FROM weak_labelled")) == 15
+    assert sum(row["records"] for row in world.rows("SELECT * FROM set_aside")) == 30
+    versions = world.rows("SELECT * FROM versions")
     assert {row["answers"] for row in versions} == {1}
-    trace = rows(world, "SELECT record FROM trace WHERE request_id = 'request_id-7'")
+    trace = world.rows("SELECT record FROM trace WHERE request_id = 'request_id-7'")
     assert sorted(row["record"] for row in trace) == sorted(
         ["request", "prediction", "deferred", "signal", "truth", "outcome", "dead letter"]
     )
 
 
-def test_newer_revisions_replace_older_ones_in_the_views(world: World) -> None:
-    from tests.system.sink_world import make_record
+def test_newer_revisions_replace_older_ones_in_the_views(open_world: World) -> None:
+    world = open_world
 
     for topic in ("metrics", "outcomes"):
         codec = world.codec(topic)
@@ -496,10 +498,7 @@ def test_newer_revisions_replace_older_ones_in_the_views(world: World) -> None:
                 for n in (1, 3, 2)
             ],
         )
-    sink = world.start_sink()
     world.wait_for_count("metrics", 3)
     world.wait_for_count("outcomes", 3)
-    assert [r["revision"] for r in rows(world, "SELECT revision FROM metric_windows")] == [3]
-    assert [r["dataset_id"] for r in rows(world, "SELECT dataset_id FROM labelled")] == ["d3"]
-    sink.terminate()
-    assert sink.wait() == 0
+    assert [r["revision"] for r in world.rows("SELECT revision FROM metric_windows")] == [3]
+    assert [r["dataset_id"] for r in world.rows("SELECT dataset_id FROM labelled")] == ["d3"]
