@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.command.context import Context, JsonOption, TaskOption, open_context
 from services.command.output import note, out, print_json, print_table, table, time_text
 from services.command.versions import VersionArgument
 from services.leaves import leaves
 from streams.bundle_folder import bundle_folder
-from streams.roles import ModelRecord
+
+if TYPE_CHECKING:
+    from streams.roles import ModelRecord
 
 BULKY = (
     *("samples", "files", "vocabularies", "schema_version", "id", "task", "metrics", "dataset"),

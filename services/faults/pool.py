@@ -65,10 +65,14 @@ DAMAGES: Mapping[str, Callable[[Path, bytes], None]] = {
 """What is done to a bundle, given its folder and the deployment's key."""
 
 
-def damaged(artifacts: Path, good: ModelRecord, how: str, number: int, key: bytes) -> ModelRecord:
-    """A damaged copy of a bundle, and the record that names it."""
-    place = f"damaged-{number}/{good.version}"
-    shutil.copytree(artifacts / good.bundle, artifacts / place)
-    DAMAGES[how](artifacts / place, key)
-    known = {**good.record(), "bundle": place, "sha256": ""}
+def damaged(artifacts: Path, good: ModelRecord, how: str, key: bytes) -> ModelRecord:
+    """Damage a bundle, from its first state each time; the record that names it."""
+    folder, pristine = artifacts / good.bundle, artifacts.with_name("pristine") / good.bundle
+    if pristine.exists():
+        shutil.rmtree(folder)
+        shutil.copytree(pristine, folder)
+    else:
+        shutil.copytree(folder, pristine)
+    DAMAGES[how](folder, key)
+    known = {**good.record(), "sha256": ""}
     return ModelRecord.of({**known, "reason": f"a bundle that is to be refused: {how}"})

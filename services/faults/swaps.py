@@ -169,7 +169,7 @@ class SwapRun:
             wait_for(partial(_sent, load, swap.at), f"request {swap.at} is published", SENT_S)
             first, since = load.sent, time.monotonic()
             if swap.how in DAMAGES:
-                record = damaged(artifacts, spoilt, swap.how, number, key)
+                record = damaged(artifacts, spoilt, swap.how, key)
                 self.refused.append(record)
                 _put(publisher, record)
                 wait_for(_refuses(running, record.version), f"swap {number} is refused")

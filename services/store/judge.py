@@ -265,9 +265,11 @@ class Judge:
 
     def _judge_names_in(self, params: Mapping[str, str], plain: str) -> None:
         """Refuse names of functions and of ``system`` in parameters, which travel escaped."""
-        if not _NAME_PLACEHOLDER.search(plain):
-            return
+        placeholders = _NAME_PLACEHOLDER.findall(plain)
+        plainly = "" not in placeholders  # which of them are names
         for name, value in params.items():
+            if not placeholders or (plainly and name not in placeholders):
+                continue
             lower = value.strip().lower()
             if lower in self.forbidden or "system" in lower or "\\" in lower:
                 raise _no_table(f"{name} = {value[:40]!r}")
@@ -325,7 +327,7 @@ _NONE = _Word("", "none")
 _LEFT = frozenset("([,")
 _RIGHT = frozenset(")],")
 _DATABASE = re.compile(r"'(?!system'|information_schema')\w+'\Z", re.IGNORECASE)
-_NAME_PLACEHOLDER = re.compile(r":\s*Identifier\s*\}", re.IGNORECASE)
+_NAME_PLACEHOLDER = re.compile(r"(?:\{\s*(\w+)\s*)?:\s*Identifier\s*\}", re.IGNORECASE)
 _ESCAPES = re.compile(r"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPED = dict(zip("ntr0abefv", "\n\t\r\0\a\b\x1b\f\v", strict=True))
 

@@ -31,7 +31,7 @@ _SNAPPY_JAVA = b"\x82SNAPPY\0"  # snappy-java's frames: this, two versions, then
 _SNAPPY_JAVA_BYTES = 16
 _AT_ONCE = 1 << 20
 
-_WORDS = {
+_SETTINGS = {
     "bootstrap.servers": "bootstrap_servers",
     "security.protocol": "security_protocol",
     "sasl.mechanism": "sasl_mechanism",
@@ -45,7 +45,7 @@ _WORDS = {
 
 def in_words_of_kafka_python(librdkafka: Mapping[str, Any]) -> dict[str, Any]:
     """Connection settings of librdkafka as kafka-python takes them; others are left out."""
-    config = {_WORDS[name]: value for name, value in librdkafka.items() if name in _WORDS}
+    config = {_SETTINGS[name]: value for name, value in librdkafka.items() if name in _SETTINGS}
     return config | {"bootstrap_servers": config["bootstrap_servers"].split(",")}
 
 

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(900),
     pytest.mark.expect_error(
-        r"worker\.log: (version \S+ is refused|no drift is looked for).*(artifacts/damaged-\d+"
+        r"worker\.log: (version \S+ is refused|no drift is looked for).*(artifacts/fault_probe-"
         r"|manifest.json: it is missing)",
         why="the harness damages bundles, and takes away those of versions that were",
     ),

@@ -307,6 +307,7 @@ def test_a_task_whose_models_cannot_be_saved_is_refused_before_anything_starts(
 
 @pytest.mark.expect_end("store ended, exit code 1", why="its folder is a file")
 @pytest.mark.expect_error("FileExistsError|store ended at its first start", why="likewise")
+@pytest.mark.expect_error("Fatal error during broker startup", why="it is stopped as it starts")
 def test_a_child_that_fails_at_start_is_told_with_its_log(tmp_path: Path) -> None:
     weir("init", "tumours", env={}, cwd=tmp_path)
     (tmp_path / "home").mkdir()

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from services.console.moving import CannotServe, Moving
 from services.moves import Asked, MoveError
 from services.registry import RegistryError
+from streams.browsers import LocalOnly
 
 HERE = "http://127.0.0.1:8080"
 BACK = {"act": "rollback", "by": "ada", "why": "too many complaints"}
@@ -33,7 +34,7 @@ class Mover:
 
 
 def post(mover: Mover, token: str = "", **request: Any) -> httpx.Response:
-    to = httpx.ASGITransport(app=Starlette(routes=Moving(mover, token).routes()))
+    to = httpx.ASGITransport(app=LocalOnly(Starlette(routes=Moving(mover, token).routes())))
 
     async def answered() -> httpx.Response:
         async with httpx.AsyncClient(transport=to, base_url=HERE) as client:

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from services.console.retraining import Retraining
 from services.registry import RegistryError
+from streams.browsers import LocalOnly
 
 HERE = "http://127.0.0.1:8080"
 
@@ -34,7 +35,7 @@ class Client:
     """Calls the endpoint in this process."""
 
     def __init__(self, asked: Asked, token: str) -> None:
-        app = Starlette(routes=Retraining(asked, token).routes())
+        app = LocalOnly(Starlette(routes=Retraining(asked, token).routes()))
         self._to = httpx.ASGITransport(app=app)
 
     def call(self, method: str, **request: Any) -> httpx.Response:

@@ -66,22 +66,20 @@ def test_kill_9_loses_nothing_that_was_acknowledged(store: RunningStore) -> None
 def test_sigterm_finishes_the_running_insert_and_exits_in_order(store: RunningStore) -> None:
     writer = store.writer()
     failures: list[BaseException] = []
-    rows = store.folder / "rows"  # the engine reads it to its end, which we write
-    os.mkfifo(rows)
 
     def load() -> None:
         try:
             writer.command(
-                f"INSERT INTO x.t SELECT * FROM file('{rows}', 'CSV', 'a Int64, s String')"
+                "INSERT INTO x.t SELECT number, 'x' FROM numbers(20) WHERE sleepEachRow(0.1) = 0"
             )
         except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=load)
     thread.start()
-    with rows.open("w") as feed:  # returns when the engine has opened it as well
-        store.process.terminate()
-        feed.writelines(f"{number},x\n" for number in range(20))
+    while httpx.get(f"{store.url}/health", timeout=PATIENCE_S).json()["running"]["writer"] == 0:
+        assert thread.is_alive()
+    store.process.terminate()
     assert store.process.wait() == 0
     thread.join()
     assert failures == []
@@ -106,7 +104,7 @@ def test_sigterm_does_not_wait_for_readers(store: RunningStore) -> None:
     # The turn is taken a moment before the engine has the query.
     deadline = time.monotonic() + PATIENCE_S
     while (
-        store.reader().command(
+        store.writer().command(
             "SELECT count() FROM system.processes WHERE query LIKE '%cityHash64%'"
         )
         < 2

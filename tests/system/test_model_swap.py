@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,11 +70,10 @@ def test_versions_are_swapped_refused_and_rolled_back(bench: Bench) -> None:
     assert version_of(bench, "first") == first
 
     second, folder = second_version(bench)
-    spoilt = bench.home / "artifacts" / "spoilt" / second
-    shutil.copytree(folder, spoilt)
-    model = spoilt / "model.skops"
-    model.write_bytes(model.read_bytes()[:-1] + b"?")
-    bench.announce(second, f"spoilt/{second}")
+    model = folder / "model.skops"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1] + b"?")
+    bench.announce(second, folder.name)
     wait_for(
         lambda: worker.metric("weir_bundles_refused_total") == 1, "the spoilt bundle is refused"
     )
@@ -84,6 +82,7 @@ def test_versions_are_swapped_refused_and_rolled_back(bench: Bench) -> None:
     assert (alert["kind"], alert["evidence"]) == ("refused", second)
     assert "model.skops" in alert["message"]
     assert f"version {first} goes on" in alert["message"]
+    model.write_bytes(whole)
 
     bench.announce(second, folder.name, role="shadow")
     wait_for(
