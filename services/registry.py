@@ -15,13 +15,13 @@ from kafka.errors import KafkaError
 from schemas.codec import Codec
 from schemas.topics import BY_NAME
 from services.contract import Contract
-from services.unreadable import Unreadable
 from streams.codecs import codecs
 from streams.roles import ModelRecord, Role, Roles
 from streams.settings import Settings
 from streams.task import Task
 from streams.transport.batches import reader
 from streams.triggers.pointer import ends
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger("registry")
 

@@ -17,6 +17,7 @@ from streams.roles import ModelRecord, Role, Roles, fold
 from streams.rollout.policy import By
 from streams.routing import Arm, Routing, Served
 from streams.transport.follower import WAIT_S, Follower
+from streams.unreadable import Unreadable, place_of
 from streams.version import Version
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Following(Follower):
         self._routing: Routing | None = None
         self._by = by
         self._roles = Roles()
+        self._unreadable = Unreadable(log.warning)
         self._as_of = 0
 
     def current(self) -> Served | None:
@@ -85,12 +87,9 @@ class Following(Follower):
         if message is not None:
             error = message.error()
             if error is None:
-                try:
-                    self._roles = self._roles.told(message.key(), message.value(), self._codec)
-                except ValueError as failure:
-                    # Only Weir writes here, and this is not Weir's.
-                    where = f"offset {message.offset()} of {self._topic}"
-                    log.error("%s is left out: %s", where, failure)
+                self._roles = self._unreadable.roles(
+                    self._roles, self._codec, message.key(), message.value(), place_of(message)
+                )
                 if self._caught_up.is_set():
                     self._obey()
                 self._as_of = message.offset() + 1

@@ -16,6 +16,7 @@ from prometheus_client import Gauge
 from schemas.codec import Codec
 from schemas.columns import Column
 from streams.transport.follower import WAIT_S, Follower
+from streams.unreadable import Unreadable, place_of
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class FollowingThrottles(Follower):
         super().__init__(task, "throttles", client, "throttles can no longer be followed")
         self._codec = codec
         self._current = NOBODY
+        self._unreadable = Unreadable(log.warning)
 
     def current(self) -> Throttles:
         """Who is throttled now.
@@ -110,8 +112,7 @@ class FollowingThrottles(Follower):
         try:
             self._current = before.told(message.key(), message.value(), self._codec)
         except ValueError as error:
-            # Only Weir writes here, and this is not Weir's.
-            log.error("offset %d of %s is left out: %s", message.offset(), self._topic, error)
+            self._unreadable.leave_out(place_of(message), error)
             return
         for client in before.by_client.keys() - self._current.by_client.keys():
             log.info("client %r is answered again", client)

@@ -96,6 +96,10 @@ class Forger:
 
     def value(self) -> bytes | None:
         """One of them, whichever."""
+        return self.forged() if self._random.random() < 0.1 else self.unreadable()
+
+    def unreadable(self) -> bytes | None:
+        """A value that is not a record of the topic."""
         random = self._random
         return random.choice(
             (
@@ -107,7 +111,6 @@ class Forger:
                 lambda: struct.pack(">bI", 0, random.getrandbits(31)) + b"\x02a",
                 lambda: self._cut(self.forged()),
                 lambda: self._foreign.write(self._record(self._foreign.schema)),
-                self.forged,
             )
         )()
 

@@ -16,12 +16,12 @@ from schemas.codec import Codec
 from services.alerting.channels import Channel
 from services.alerting.metrics import MESSAGES, UNREADABLE, WAITING
 from services.alerting.places import POLL_MS, consumer
-from services.unreadable import Unreadable
 from streams.alerts.book import Notice
 from streams.alerts.budget import Budget
 from streams.alerts.policy import Alerts
 from streams.alerts.wording import message_of
 from streams.settings import Settings
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger("alerting")
 

@@ -21,13 +21,13 @@ from services.alerting.recording import Recorder
 from services.contract import Contract
 from services.supervisor.state import read_run_state
 from services.supervisor.wording import trouble
-from services.unreadable import Unreadable
 from streams.alerts.book import Notice
 from streams.alerts.crashes import Crashes
 from streams.alerts.decide import Decider
 from streams.alerts.policy import Alerts
 from streams.roles import ModelRecord
 from streams.settings import Settings
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger("alerting")
 

@@ -13,8 +13,8 @@ from schemas.topics import BY_NAME
 from services.command.context import Context
 from services.command.output import CommandError
 from services.command.reading import ends, reader
-from services.unreadable import Unreadable, place_of
 from streams.roles import Roles
+from streams.unreadable import Unreadable, place_of
 
 BACK = 5000
 """Metric records before the end that are read at first: the last days' windows are among them."""

@@ -23,8 +23,8 @@ from confluent_kafka import (
 
 from services.command.output import CommandError, note
 from services.deployment import answers
-from services.unreadable import Unreadable
 from streams.transport.messages import BoundedConsumer, headers_of
+from streams.unreadable import Unreadable
 
 if TYPE_CHECKING:  # NumPy: not for every command
     from schemas.codec import Codec

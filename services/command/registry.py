@@ -9,8 +9,8 @@ from services.command.context import Context
 from services.command.output import note
 from services.command.reading import partitions, read_all, readable, reader
 from services.trainer.failures import Failure, standing_failure
-from services.unreadable import Unreadable
 from streams.roles import ModelRecord, Roles
+from streams.unreadable import Unreadable
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from schemas.topics import BY_NAME
 from services.console.live import Live
 from services.contract import Contract
 from services.trainer.failures import Failure, standing_failure
-from services.unreadable import Unreadable, place_of
 from streams.alerts.told import Told
 from streams.roles import Roles
 from streams.transport.messages import BoundedConsumer
+from streams.unreadable import Unreadable, place_of
 
 log = structlog.get_logger("console.tail")
 

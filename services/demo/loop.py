@@ -24,9 +24,9 @@ from services.contract import Contract
 from services.demo.backlog import Backlog
 from services.demo.frontier import Frontier, Limit
 from services.demo.tail import Tail
-from services.unreadable import Unreadable, place_of
 from streams.roles import Roles
 from streams.task import Task
+from streams.unreadable import Unreadable, place_of
 
 STALLED_S = 5.0
 """After so long without any truth that came through, those that the worker has read and that have

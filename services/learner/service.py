@@ -43,6 +43,7 @@ from streams.version import Version
 log = structlog.get_logger("learner")
 
 LEARNED = Counter("weir_learned_outcomes", "Outcomes that the learner has learned from")
+UNREADABLE = Counter("weir_learner_unreadable", "Outcomes that cannot be read, and are left out")
 VERSIONS = Counter("weir_learned_versions", "Versions that the learner published", ["role"])
 LOSS = Gauge("weir_prequential_loss", "Mean loss before the truth was learned from", ["of"])
 
@@ -203,8 +204,13 @@ class LearnerService:
         if not values:
             return
         batch = self._codec.decode(values)
-        for failure in batch.failures:
-            log.error("an outcome cannot be read", error=failure.message)
+        if batch.failures:
+            UNREADABLE.inc(len(batch.failures))
+            log.warning(
+                "outcomes cannot be read, and are left out",
+                count=len(batch.failures),
+                first=batch.failures[0].message,
+            )
         if len(batch):
             LEARNED.inc(lesson(self._learner, self._base, batch.columns))
         scores = self._learner.scores

@@ -22,12 +22,12 @@ from schemas.topics import BY_NAME
 from services.projection.converge import Registry, converge
 from services.projection.facts import wanted
 from services.projection.places import Describer, open_store
-from services.unreadable import Unreadable
 from streams.codecs import codecs
 from streams.roles import Roles
 from streams.settings import Settings
 from streams.task import Task
 from streams.transport.batches import reader
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger("trainer.projection")
 

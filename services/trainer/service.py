@@ -31,6 +31,7 @@ from streams.observe import Health
 from streams.settings import Settings
 from streams.task import Task
 from streams.transport.batches import reader
+from streams.unreadable import Unreadable
 
 log = structlog.get_logger("trainer")
 
@@ -84,6 +85,7 @@ class Trainer:
         self._stop = stop
         self._codec = codecs(task, settings.home)["retrain"]
         self._topic = BY_NAME["retrain"].topic(task.name)
+        self._unreadable = Unreadable(log.warning)
         self.state = State()
         self._projection: Projection | None = None
         if settings.mlflow_uri != NONE:
@@ -164,11 +166,7 @@ class Trainer:
             said = self._codec.read(record.value)
             event = Event.of(said)
         except ValueError as error:
-            log.error(
-                "a record of the topic is not a retrain event",
-                offset=record.offset,
-                error=str(error),
-            )
+            self._unreadable.leave_out((partition.topic, partition.partition, record.offset), error)
             TRAININGS.labels("unreadable").inc()
             self._commit(consumer, partition, record.offset)
             return

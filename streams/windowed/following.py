@@ -6,12 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Message
 from prometheus_client import Counter
 
 from schemas.codec import Codec
 from schemas.columns import Columns, constant
 from streams.transport.follower import WAIT_S, Follower
+from streams.unreadable import Unreadable, place_of
 from streams.windowed.definition import Definition
 from streams.windowed.table import AS_OF, Snapshot, Table, as_text
 
@@ -39,6 +40,7 @@ class FollowingFeatures(Follower):
         self._codec = codec
         self._table = Table(definition)
         self._passed_over = 0
+        self._unreadable = Unreadable(log.warning)
         self._snapshot: Snapshot = self._table.snapshot()
 
     def columns(self, requests: Columns, n: int) -> Columns:
@@ -79,7 +81,7 @@ class FollowingFeatures(Follower):
         for message in messages:
             error = message.error()
             if error is None:
-                self._read(message.value())
+                self._read(message)
             elif self._is_end(error):
                 end = True
         if self._table.changed and (end or self._caught_up.is_set()):
@@ -93,17 +95,17 @@ class FollowingFeatures(Follower):
                 )
             self._caught_up.set()
 
-    def _read(self, value: bytes | None) -> None:
+    def _read(self, message: Message) -> None:
         """Take a record in; what cannot be read has no part in what is served."""
         try:
-            record = self._codec.read(value)
+            record = self._codec.read(message.value())
             self._table.take(record)
         except ValueError as error:
             if not self._caught_up.is_set():
                 # A deployment that is older than this version: records a sum, and of sums that
                 # left. Their sums are made anew from the topics.
                 self._passed_over += 1
-            else:  # Only Weir writes here, and this is not Weir's.
-                log.warning("a record of %s is left out: %s", self._topic, error)
+            else:
+                self._unreadable.leave_out(place_of(message), error)
             return
         UPDATES.inc()

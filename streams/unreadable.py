@@ -1,4 +1,4 @@
-"""Records of internal topics as services read them: what is not Weir's costs itself alone."""
+"""Records of internal topics as they are read: what is not Weir's costs itself alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Unreadable:
         try:
             return codec.read(value)
         except ValueError as error:
-            self._leave_out(place, error)
+            self.leave_out(place, error)
             return None
 
     def roles(
@@ -47,10 +47,11 @@ class Unreadable:
         try:
             return roles.told(key, value, codec)
         except ValueError as error:
-            self._leave_out(place, error)
+            self.leave_out(place, error)
             return roles
 
-    def _leave_out(self, place: Place, error: ValueError) -> None:
+    def leave_out(self, place: Place, error: ValueError) -> None:
+        """Tell of a record that cannot be read, where it is the first of its partition."""
         topic, partition, offset = place
         if (topic, partition) in self._told:
             return

@@ -15,12 +15,12 @@ from services.console.live import Live
 from services.console.tail import Tail
 from services.contract import Contract
 from services.projection.follower import Projection
-from services.unreadable import Unreadable
 from streams.alerts.decide import Decider
 from streams.alerts.policy import Alerts
 from streams.codecs import codecs
 from streams.roles import ModelRecord, Roles
 from streams.settings import Settings
+from streams.unreadable import Unreadable
 from tests.streams.orders import JUNK, Row, cut
 from tests.streams.tasks import task_of
 from tests.streams.test_roles import record
