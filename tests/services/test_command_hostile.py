@@ -16,8 +16,10 @@ from tests.services.command_line import Deployment, deploy
 pytestmark = pytest.mark.system
 
 OF_EACH = 150
+TAILED = 30
+"""Records that are read of each topic: `tail` waits for what is not there."""
 READS = (
-    *(("tail", topic.name, "--from-beginning", "-n", str(OF_EACH)) for topic in TOPICS),
+    *(("tail", topic.name, "--from-beginning", "-n", str(TAILED)) for topic in TOPICS),
     ("models",),
     ("retrain", "--list"),
     ("triggers",),
