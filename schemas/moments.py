@@ -25,3 +25,12 @@ def moment(millis: float) -> datetime:
     ('1970-01-01T00:00:00+00:00', 1900)
     """
     return datetime.fromtimestamp(bounded(millis) / 1000, UTC)
+
+
+def minute_text(millis: float) -> str:
+    """A time for people: ``2013-04-01 04:00 UTC``.
+
+    >>> minute_text(0)
+    '1970-01-01 00:00 UTC'
+    """
+    return f"{moment(millis):%Y-%m-%d %H:%M} UTC"

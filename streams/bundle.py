@@ -23,7 +23,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,19 +119,14 @@ def load_bundle(folder: Path, task: Task, key: bytes) -> Version:
     Raises BundleError naming file, reason and what to do.
     """
     # 1. What is signed: nothing else of the folder is looked at before the signature holds.
-    manifest = _signed(folder, key)
-    # 2. What the manifest says of itself and of this task.
-    if manifest.get("id") != folder.name:
-        reason = f"it is of version {manifest.get('id')}, in a folder named {folder.name}"
-        raise BundleError(folder, MANIFEST, reason, RETRAIN)
-    try:
+    manifest = _signed_as_named(folder, key)
+    with _well_formed(folder):
+        # 2. What the manifest says of itself and of this task.
         refused = refusal(manifest, task)
         if refused is not None:
             raise BundleError(folder, MANIFEST, *refused)
         # 3. Exactly the files that it lists, each with its hash.
         files = _checked_files(folder, manifest)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(folder, MANIFEST, f"it is not a manifest: {error!r}", RETRAIN) from error
     # 4. Estimators, from types that are known to be harmless.
     estimators: dict[str, Any] = {}
     for name in (MODEL, GATE, ESTIMATOR):
@@ -177,14 +172,9 @@ def checked_files(folder: Path, key: bytes) -> tuple[dict[str, Any], dict[str, b
 
     Raises BundleError.
     """
-    manifest = _signed(folder, key)
-    if manifest.get("id") != folder.name:
-        reason = f"it is of version {manifest.get('id')}, in a folder named {folder.name}"
-        raise BundleError(folder, MANIFEST, reason, RETRAIN)
-    try:
+    manifest = _signed_as_named(folder, key)
+    with _well_formed(folder):
         files = _checked_files(folder, manifest)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(folder, MANIFEST, f"it is not a manifest: {error!r}", RETRAIN) from error
     return manifest, {**files, **{name: _read(folder, name) for name in (MANIFEST, SIGNATURE)}}
 
 
@@ -243,6 +233,24 @@ def _signed(folder: Path, key: bytes) -> dict[str, Any]:
             folder, MANIFEST, reason, "check WEIR_SIGNING_KEY, or train a new version"
         )
     return _parse(folder, data)
+
+
+def _signed_as_named(folder: Path, key: bytes) -> dict[str, Any]:
+    """The same, of the version that the folder is named after."""
+    manifest = _signed(folder, key)
+    if manifest.get("id") != folder.name:
+        reason = f"it is of version {manifest.get('id')}, in a folder named {folder.name}"
+        raise BundleError(folder, MANIFEST, reason, RETRAIN)
+    return manifest
+
+
+@contextlib.contextmanager
+def _well_formed(folder: Path) -> Iterator[None]:
+    """BundleError where a manifest lacks what is read of it."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(folder, MANIFEST, f"it is not a manifest: {error!r}", RETRAIN) from error
 
 
 def _checked_files(folder: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ an environment can be read by whoever reads a file of the process.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,18 +151,7 @@ class Settings(BaseSettings):
 
     def kafka_python(self) -> dict[str, Any]:
         """The same in kafka-python's words."""
-        config: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap.split(","),
-            "security_protocol": self.kafka_security_protocol,
-            "sasl_mechanism": self.kafka_sasl_mechanism,
-            "sasl_plain_username": self.kafka_sasl_username,
-            "sasl_plain_password": self.kafka_sasl_password
-            and self.kafka_sasl_password.get_secret_value(),
-            "ssl_cafile": self.kafka_ssl_cafile and str(self.kafka_ssl_cafile),
-            "ssl_certfile": self.kafka_ssl_certfile and str(self.kafka_ssl_certfile),
-            "ssl_keyfile": self.kafka_ssl_keyfile and str(self.kafka_ssl_keyfile),
-        }
-        return {name: value for name, value in config.items() if value is not None}
+        return in_words_of_kafka_python(self.librdkafka())
 
     def clickhouse(self, *, write: bool = False) -> dict[str, Any]:
         """Arguments of ``clickhouse_connect.get_client``; readers need no password."""
@@ -174,3 +164,23 @@ class Settings(BaseSettings):
             client["username"] = self.clickhouse_user
             client["password"] = self.clickhouse_password.get_secret_value()
         return client
+
+
+_KAFKA_PYTHONS = {
+    "bootstrap.servers": "bootstrap_servers",
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+}
+
+
+def in_words_of_kafka_python(librdkafka: Mapping[str, Any]) -> dict[str, Any]:
+    """Connection settings of librdkafka as kafka-python takes them; others are left out."""
+    config = {
+        _KAFKA_PYTHONS[name]: value for name, value in librdkafka.items() if name in _KAFKA_PYTHONS
+    }
+    return config | {"bootstrap_servers": config["bootstrap_servers"].split(",")}

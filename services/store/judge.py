@@ -265,10 +265,9 @@ class Judge:
 
     def _judge_names_in(self, params: Mapping[str, str], plain: str) -> None:
         """Refuse names of functions and of ``system`` in parameters, which travel escaped."""
-        placeholders = _NAME_PLACEHOLDER.findall(plain)
-        plainly = "" not in placeholders  # which of them are names
+        names = set(_NAME_PLACEHOLDER.findall(plain))  # "": a name that is not to be told
         for name, value in params.items():
-            if not placeholders or (plainly and name not in placeholders):
+            if names.isdisjoint(("", name)):
                 continue
             lower = value.strip().lower()
             if lower in self.forbidden or "system" in lower or "\\" in lower:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from schemas.moments import moment
+from schemas.moments import minute_text
 
 PERFORMANCE = frozenset({"concept", "estimate"})
 """Kinds whose detectors look at the performance itself: what they find of it is certain."""
@@ -170,11 +170,7 @@ def message(members: Sequence[Member]) -> str:
         f"Most likely cause: {cause.message}",
         f"With it, the largest effect first ({len(rest)}):",
     ]
-    lines += [f"- {m.about} since {_day(m.begins)}: {m.effect}" for m in rest[:LISTED_LINES]]
+    lines += [f"- {m.about} since {minute_text(m.begins)}: {m.effect}" for m in rest[:LISTED_LINES]]
     if len(rest) > LISTED_LINES:
         lines.append(f"… and {len(rest) - LISTED_LINES} more")
     return "\n".join(lines)
-
-
-def _day(ms: int) -> str:
-    return f"{moment(ms):%Y-%m-%d %H:%M} UTC"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.moments import moment
+from schemas.moments import minute_text
 from streams.drift.finding import Finding
 
 ANSWERING = ("champion", "canary", "candidate")
@@ -20,7 +20,7 @@ def record(
     about = f"{finding.kind} drift" + (f" of {finding.subject}" if finding.subject else "")
     begun = " from the first request on, before any event time is known"
     if finding.since is not None:
-        begun = f" since {moment(finding.since):%Y-%m-%d %H:%M} UTC"
+        begun = f" since {minute_text(finding.since)}"
     to = stored_ms if finding.window_to is None else finding.window_to
     is_input = finding.kind in ("data", "skew", "schema") and bool(finding.subject)
     return {

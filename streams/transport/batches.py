@@ -9,7 +9,6 @@ unpacks to more than `MOST_UNPACKED_BYTES` is left out and counted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -30,23 +29,6 @@ _SNAPPY = 2
 _SNAPPY_JAVA = b"\x82SNAPPY\0"  # snappy-java's frames: this, two versions, then sized blocks
 _SNAPPY_JAVA_BYTES = 16
 _AT_ONCE = 1 << 20
-
-_SETTINGS = {
-    "bootstrap.servers": "bootstrap_servers",
-    "security.protocol": "security_protocol",
-    "sasl.mechanism": "sasl_mechanism",
-    "sasl.username": "sasl_plain_username",
-    "sasl.password": "sasl_plain_password",
-    "ssl.ca.location": "ssl_cafile",
-    "ssl.certificate.location": "ssl_certfile",
-    "ssl.key.location": "ssl_keyfile",
-}
-
-
-def in_words_of_kafka_python(librdkafka: Mapping[str, Any]) -> dict[str, Any]:
-    """Connection settings of librdkafka as kafka-python takes them; others are left out."""
-    config = {_SETTINGS[name]: value for name, value in librdkafka.items() if name in _SETTINGS}
-    return config | {"bootstrap_servers": config["bootstrap_servers"].split(",")}
 
 
 def reader(*topics: str, **config: Any) -> KafkaConsumer:

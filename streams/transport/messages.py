@@ -112,7 +112,8 @@ def _next_batch(client: Mapping[str, Any], topic: str, partition: int, offset: i
     """Where the batch after that of an offset begins: kafka-python shows it without unpacking."""
     from kafka import TopicPartition as Place  # 400 ms, for what hardly ever happens
 
-    from streams.transport.batches import in_words_of_kafka_python, reader
+    from streams.settings import in_words_of_kafka_python
+    from streams.transport.batches import reader
 
     place = Place(topic, partition)
     consumer = reader(

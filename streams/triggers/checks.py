@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from streams.triggers.conditions import time_text
+from schemas.moments import minute_text
 from streams.triggers.declare import SPOILS, Checks, Drifted, Trigger, leaves, ms
 from streams.triggers.inputs import Drift
 
@@ -26,8 +26,8 @@ def cooling(trigger: Trigger, now: int, last: int | None) -> Why | None:
     """Whether the last event was too short a time ago."""
     if last is None or now - last >= ms(trigger.cooldown):
         return None
-    until = time_text(last + ms(trigger.cooldown))
-    return Why("cool-down", f"the last event was at {time_text(last)}: nothing before {until}")
+    until = minute_text(last + ms(trigger.cooldown))
+    return Why("cool-down", f"the last event was at {minute_text(last)}: nothing before {until}")
 
 
 def spent(trigger: Trigger, now: int, events: Sequence[int]) -> Why | None:
@@ -38,7 +38,7 @@ def spent(trigger: Trigger, now: int, events: Sequence[int]) -> Why | None:
         return None
     return Why(
         "budget",
-        f"{len(recent)} events of triggers since {time_text(min(recent))}, and the budget is "
+        f"{len(recent)} events of triggers since {minute_text(min(recent))}, and the budget is "
         f"{trigger.budget.events} in {trigger.budget.period}",
     )
 
@@ -85,7 +85,7 @@ def _spoilt(trigger: Trigger, checks: Checks, now: int, drifts: Iterable[Drift])
             subject = f" of {drift.subject}" if drift.subject else ""
             return Why(
                 drift.kind,
-                f"{drift.kind} drift{subject} at {time_text(drift.at)} ({drift.id}): nothing is "
-                f"learned from the data before {time_text(drift.at + ms(checks.settle))}",
+                f"{drift.kind} drift{subject} at {minute_text(drift.at)} ({drift.id}): nothing is "
+                f"learned from the data before {minute_text(drift.at + ms(checks.settle))}",
             )
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.moments import moment
+from schemas.moments import minute_text
 from streams.triggers.declare import (
     HIGHER_IS_BETTER,
     AllOf,
@@ -77,7 +77,7 @@ def _schedule(schedule: Schedule, view: View) -> list[Evidence]:
     moment = schedule.next(view.since)
     if moment > view.now:
         return []
-    words = f"the schedule {schedule.cron} ({schedule.zone}) came to {time_text(moment)}"
+    words = f"the schedule {schedule.cron} ({schedule.zone}) came to {minute_text(moment)}"
     return [Evidence("schedule", words, moment=moment)]
 
 
@@ -155,9 +155,4 @@ def _row(row: Row, name: str) -> str:
     low, high = (row.figures.get(f"{name}_{end}") for end in ("low", "high"))
     bounds = f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else ""
     value = row.figures.get(name)
-    return f"{'?' if value is None else f'{value:.4g}'}{bounds} up to {time_text(row.end)}"
-
-
-def time_text(time_ms: int) -> str:
-    """A time for people: ``2013-04-01 04:00 UTC``."""
-    return f"{moment(time_ms):%Y-%m-%d %H:%M} UTC"
+    return f"{'?' if value is None else f'{value:.4g}'}{bounds} up to {minute_text(row.end)}"

@@ -99,12 +99,8 @@ def sums(
         np.maximum.accumulate(before[first:end], out=before[first:end])
         after[part] = max(int(before[end - 1]), int(times[-1]))
     taken = {path: column.take(found.rows) for path, column in columns.items()}
-    parts = np.repeat(np.arange(len(ends)), np.diff([0, *ends]))
-    added: list[dict[Cell, Sum]] = [{} for _ in ends]
-    for part, cell, sum_ in _grouped(
-        definition, kind, taken, found.times, found.truths, before, parts
-    ):
-        added[part][cell] = sum_
+    rows = np.diff([0, *ends]).tolist()
+    added = grouped(definition, kind, taken, found.times, found.truths, before, rows)
     return list(zip(added, after, strict=True))
 
 
@@ -115,33 +111,26 @@ def grouped(
     times: Ints,
     truths: npt.NDArray[np.generic] | None,
     newest: Ints,
-) -> dict[Cell, Sum]:
-    """The sums of rows that count, by cell; those that are out of date by ``newest`` add nothing.
+    sizes: Sequence[int],
+) -> list[dict[Cell, Sum]]:
+    """Of each source the sums of its rows that count, by cell; those that are out of date by
+    ``newest`` add nothing.
 
-    newest: int64 (n,) or (1,), the time that the source had come to before each row, in ms.
+    newest: int64 (n,) or (1,), the time that the source had come to before each row, in ms. sizes:
+    how many rows are of each source, which lie one after the other.
     """
-    parts = np.zeros(len(times), np.int64)
-    found = _grouped(definition, kind, columns, times, truths, newest, parts)
-    return {cell: sum_ for _, cell, sum_ in found}
-
-
-def _grouped(
-    definition: Definition,
-    kind: Of,
-    columns: Columns,
-    times: Ints,
-    truths: npt.NDArray[np.generic] | None,
-    newest: Ints,
-    parts: Ints,
-) -> Iterator[tuple[int, Cell, Sum]]:
-    """The same by part, int64 (n,) from 0."""
+    added: list[dict[Cell, Sum]] = [{} for _ in sizes]
+    parts = np.repeat(np.arange(len(sizes)), sizes)
     for i, series in definition.of(kind):
         valid = times >= newest - definition.kept_ms[i]
         units = np.zeros(len(times), np.int64)
         if truths is not None:
             units, fit = definition.units(series, truths)
             valid &= fit
-        yield from _group(i, series, definition.keys(series, columns), valid, times, units, parts)
+        keys = definition.keys(series, columns)
+        for part, cell, sum_ in _group(i, series, keys, valid, times, units, parts):
+            added[part][cell] = sum_
+    return added
 
 
 def _group(

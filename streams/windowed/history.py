@@ -95,10 +95,11 @@ def seed(definition: Definition, history: pd.DataFrame) -> Iterator[tuple[str, d
         newest = int(past.times.max())
         truths = past.columns["truth"].values if "truth" in past.columns else None
         kind = definition.kind_of(source)
-        cells = grouped(
-            definition, kind, past.columns, past.times, truths, np.array([newest], np.int64)
+        n = len(past.times)
+        (cells,) = grouped(
+            definition, kind, past.columns, past.times, truths, np.array([newest], np.int64), [n]
         )
-        now = Reached(len(past.times), newest)
+        now = Reached(n, newest)
         yield from updates(definition, f"{definition.id}|{source}", source, cells, now)
 
 
