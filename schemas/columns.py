@@ -35,6 +35,11 @@ class Column:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """bool (n,): where there is a value."""
+        return np.ones(len(self), bool) if self.valid is None else self.valid
+
     def take(self, rows: npt.NDArray[Any] | slice) -> Column:
         """The records that `rows` (a mask, indices or a slice) selects, in that order."""
         return Column(self.values[rows], None if self.valid is None else self.valid[rows])
@@ -49,9 +54,7 @@ def joined(columns: Sequence[Column]) -> Column:
     values = np.concatenate([column.values for column in columns])
     if all(column.valid is None for column in columns):
         return Column(values)
-    masks = [np.True_ if column.valid is None else column.valid for column in columns]
-    parts = [np.broadcast_to(mask, len(one)) for mask, one in zip(masks, columns, strict=True)]
-    return Column(values, np.concatenate(parts))
+    return Column(values, np.concatenate([column.present for column in columns]))
 
 
 def constant(value: str | bytes | bool | int | float | None, n: int) -> Column:

@@ -244,7 +244,7 @@ def labels_of(columns: Columns) -> Iterator[Labels]:
 
 
 def _valid(column: Column) -> Mask:
-    return np.ones(len(column), bool) if column.valid is None else column.valid
+    return column.present
 
 
 def _units(weights: Column) -> Rows:

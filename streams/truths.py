@@ -236,7 +236,7 @@ def _records(known: Known | None) -> int:
 def _selections(columns: Columns) -> list[float | None]:
     """Of each truth the probability with which the labelling queue chose its request."""
     column = columns["selection_probability"]
-    known = np.ones(len(column), bool) if column.valid is None else column.valid
+    known = column.present
     return [
         value if there else None
         for value, there in zip(column.values.tolist(), known.tolist(), strict=True)

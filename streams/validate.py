@@ -102,7 +102,7 @@ def _check_entities(entities: Column, problems: dict[int, list[str]]) -> None:
 
 
 def _present(column: Column) -> Mask:
-    return np.ones(len(column), bool) if column.valid is None else column.valid
+    return column.present
 
 
 def _too_long(name: str) -> bool:

@@ -50,7 +50,7 @@ class Said:
 
 def truths(kind: Kind, column: Column) -> tuple[npt.NDArray[Any], Mask]:
     """Truths, and where they are known."""
-    known = np.ones(len(column), bool) if column.valid is None else column.valid
+    known = column.present
     values = np.zeros(len(column), _DTYPES[kind])
     values[known] = column.values[known]
     return values, known

@@ -105,9 +105,7 @@ def _concatenated(columns: Sequence[Column]) -> Column:
     values = np.concatenate([column.values for column in columns])
     if all(column.valid is None for column in columns):
         return Column(values)
-    valid = [
-        np.ones(len(column), bool) if column.valid is None else column.valid for column in columns
-    ]
+    valid = [column.present for column in columns]
     return Column(values, np.concatenate(valid))
 
 

@@ -306,4 +306,4 @@ def _expected(task: Task, columns: Columns, rows: Rows) -> tuple[float, float]:
 
 
 def _valid(column: Column) -> Mask:
-    return np.ones(len(column), bool) if column.valid is None else column.valid
+    return column.present

@@ -104,7 +104,7 @@ def of_outcomes(task: Task, columns: Columns) -> Sums:
     for part in _parts(columns, true):
         _add_losses(task, columns, part, columns["truth"].values, 1.0, sums)
         before = columns["previous_truth"]
-        valid = np.ones(len(before), bool) if before.valid is None else before.valid
+        valid = before.present
         replaced = part.rows[valid[part.rows]]
         if len(replaced):
             again = _Part(part.experiment, part.version, part.others, replaced)

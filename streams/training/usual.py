@@ -82,7 +82,7 @@ def usual(
 def _of_block(
     task: Task, block: Block, column: Column, times: npt.NDArray[np.int64], made: dict[str, Any]
 ) -> None:
-    present = np.ones(len(column), bool) if column.valid is None else column.valid
+    present = column.present
     codes = block.positions(column.values, present)
     known = codes < block.bins
     key, season = f"{block.kind} {block.subject}", task.drift.seasonality
